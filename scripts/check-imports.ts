@@ -1,0 +1,50 @@
+/**
+ * The import rules of docs/architecture.md: imports point down only. Exits 1 and names each offending line.
+ * (Cycles inside a layer are biome's noImportCycles.)
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+
+const root = join(import.meta.dirname, '..')
+
+/** layer -> what it may import from, besides itself, packages and node builtins. First matching prefix decides. */
+const layers: readonly (readonly [prefix: string, allowed: readonly string[]])[] = [
+  ['src/gen/', []],
+  ['src/errors.ts', []],
+  ['src/model/', ['src/errors.ts']],
+  ['src/engine/', ['src/model/', 'src/errors.ts']],
+  ['src/xds/', ['src/model/', 'src/gen/', 'src/errors.ts']],
+  ['src/identity/', ['src/model/', 'src/gen/', 'src/errors.ts']],
+  ['src/telemetry/', ['src/engine/', 'src/model/', 'src/errors.ts']],
+  ['src/registry/', ['src/model/', 'src/gen/', 'src/errors.ts']],
+  ['src/http/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/model/', 'src/errors.ts']],
+  ['src/grpc/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/model/', 'src/errors.ts']],
+  ['src/', ['src/']],
+  [
+    'control-plane/',
+    ['control-plane/', 'src/model/', 'src/gen/', 'src/identity/', 'src/errors.ts', 'src/xds/proto.ts'],
+  ],
+]
+
+const problems: string[] = []
+for (const top of ['src', 'control-plane']) {
+  for (const entry of readdirSync(join(root, top), { recursive: true, encoding: 'utf8' })) {
+    const file = `${top}/${entry}`
+    if (!file.endsWith('.ts') || file.endsWith('.test.ts') || file.endsWith('.d.ts') || file.startsWith('src/gen/'))
+      continue
+    const layer = layers.find(([prefix]) => file.startsWith(prefix))
+    if (layer === undefined) continue
+    const [own, allowed] = layer
+    readFileSync(join(root, file), 'utf8')
+      .split('\n')
+      .forEach((line, index) => {
+        const spec = /(?:from|import)\s*\(?\s*'(\.{1,2}\/[^']+)'/.exec(line)?.[1]
+        if (spec === undefined) return
+        const target = relative(root, join(root, dirname(file), spec))
+        if (target.startsWith(own) || allowed.some((a) => target.startsWith(a))) return
+        problems.push(`${file}:${index + 1}: ${own} may not import ${target}`)
+      })
+  }
+}
+for (const p of problems) console.error(p)
+if (problems.length > 0) process.exit(1)
