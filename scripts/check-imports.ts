@@ -12,17 +12,18 @@ const layers: readonly (readonly [prefix: string, allowed: readonly string[]])[]
   ['src/gen/', []],
   ['src/errors.ts', []],
   ['src/model/', ['src/errors.ts']],
-  ['src/engine/', ['src/model/', 'src/errors.ts']],
-  ['src/xds/', ['src/model/', 'src/gen/', 'src/errors.ts']],
+  ['src/match/', ['src/model/', 'src/errors.ts']],
+  ['src/engine/', ['src/match/', 'src/model/', 'src/errors.ts']],
+  ['src/xds/', ['src/match/', 'src/model/', 'src/gen/', 'src/errors.ts']],
   ['src/identity/', ['src/model/', 'src/gen/', 'src/errors.ts']],
   ['src/telemetry/', ['src/engine/', 'src/model/', 'src/errors.ts']],
   ['src/registry/', ['src/model/', 'src/gen/', 'src/errors.ts']],
-  ['src/http/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/model/', 'src/errors.ts']],
-  ['src/grpc/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/model/', 'src/errors.ts']],
+  ['src/http/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
+  ['src/grpc/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
   ['src/', ['src/']],
   [
     'control-plane/',
-    ['control-plane/', 'src/model/', 'src/gen/', 'src/identity/', 'src/errors.ts', 'src/xds/proto.ts'],
+    ['control-plane/', 'src/match/', 'src/model/', 'src/gen/', 'src/identity/', 'src/errors.ts', 'src/xds/proto.ts'],
   ],
 ]
 
