@@ -1,0 +1,30 @@
+import type { WorkloadInfo } from '../model/workload.ts'
+
+/** Who we are to the control plane (envoy.config.core.v3.Node); the server trusts the certificate, not this. */
+export interface XdsNode {
+  readonly id: string
+  readonly cluster: string
+  /** "region/zone/subzone", parts may be missing. */
+  readonly locality: string
+  readonly metadata: Readonly<Record<string, string | Readonly<Record<string, string>>>>
+  /** Version of inmesh. */
+  readonly version: string
+}
+
+/** Istio's form of the id, `sidecar~IP~NAME.NS~NS.svc.DOMAIN`, so that istiod answers as well. */
+export function workloadNode(workload: WorkloadInfo, version: string, address = '127.0.0.1'): XdsNode {
+  const { service, namespace, serviceAccount, labels, locality, instanceId } = workload
+  return {
+    id: `sidecar~${address}~${instanceId}.${namespace}~${namespace}.svc.cluster.local`,
+    cluster: `${service}.${namespace}`,
+    locality,
+    metadata: {
+      NAMESPACE: namespace,
+      SERVICE_ACCOUNT: serviceAccount,
+      SERVICE: service,
+      LABELS: labels,
+      INSTANCE_ID: instanceId,
+    },
+    version,
+  }
+}
