@@ -18,6 +18,8 @@ export interface WorkloadIdentity {
   /** Wall clock ms. */
   readonly notBefore: number
   readonly notAfter: number
+  /** When this workload got it, wall clock ms by its own clock; authorities set notBefore some minutes back. */
+  readonly issuedAt: number
 }
 
 /**
@@ -25,7 +27,11 @@ export interface WorkloadIdentity {
  *
  * @throws InmeshError ERR_INMESH_IDENTITY when the chain is empty or unreadable, the leaf is none of a workload, or the key is another's
  */
-export function workloadIdentity(chain: readonly Uint8Array[], privateKey: KeyObject): WorkloadIdentity {
+export function workloadIdentity(
+  chain: readonly Uint8Array[],
+  privateKey: KeyObject,
+  issuedAt?: number,
+): WorkloadIdentity {
   const leaf = chain[0]
   if (leaf === undefined) throw new InmeshError('ERR_INMESH_IDENTITY', 'certificate chain is empty')
   const profile = readCertificateProfile(leaf)
@@ -55,5 +61,6 @@ export function workloadIdentity(chain: readonly Uint8Array[], privateKey: KeyOb
     serialNumber: profile.serialNumber,
     notBefore: profile.notBefore,
     notAfter: profile.notAfter,
+    issuedAt: Math.max(profile.notBefore, issuedAt ?? profile.notBefore),
   }
 }
