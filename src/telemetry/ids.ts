@@ -20,14 +20,14 @@ export function newTraceId(): string {
   const at = take(16)
   // A zero draw has a chance of 2^-64; the standard forbids it all the same.
   if (pool.readUInt32LE(at) === 0) pool[at] = 1
-  return pool.hexSlice(at, at + 16)
+  return pool.toString('hex', at, at + 16)
 }
 
 /** 16 lower-case hex digits, never all zero (W3C trace-context, parent-id). */
 export function newSpanId(): string {
   const at = take(8)
   if (pool.readUInt32LE(at) === 0) pool[at] = 1
-  return pool.hexSlice(at, at + 8)
+  return pool.toString('hex', at, at + 8)
 }
 
 const digits = Buffer.from('0123456789abcdef', 'latin1')
@@ -46,7 +46,7 @@ export function newTraceparent(sampled: boolean): string {
     line[to++] = digits[byte & 15]!
   }
   line[54] = sampled ? 0x31 : 0x30
-  return line.latin1Slice(0, 55)
+  return line.toString('latin1', 0, 55)
 }
 
 /** A random UUID (version 4) for x-request-id. */
