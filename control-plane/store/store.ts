@@ -1,3 +1,5 @@
+import { InmeshError } from '../../src/errors.ts'
+
 /**
  * Where the control plane keeps everything: one small interface, one file per engine. All writes of one `apply` are
  * atomic and bump the one revision counter in the same transaction, so that a watcher that resumes from a cursor
@@ -125,9 +127,13 @@ export interface Store {
   snapshot(): Promise<StoreSnapshot>
   list(selector?: { kind?: string; namespace?: string }): Promise<{ items: StoredObject[]; cursor: Cursor }>
   get(key: ObjectKey): Promise<StoredObject | undefined>
-  /** Atomic. Throws InmeshError ERR_INMESH_STORE on a conflict. `dryRun` says what would happen. */
+  /** Atomic. Throws StoreConflict when an `ifRevision` does not hold. `dryRun` says what would happen. */
   apply(ops: readonly StoreOp[], meta: { actor: string; dryRun?: boolean }): Promise<ApplyResult>
-  /** Every change after `from`, then live, until `signal` aborts. Throws CursorExpired when `from` is too old: list again. */
+  /**
+   * Every change after `from`, then live, until `signal` aborts. A bookmark says that what was stored at the start has
+   * been delivered. Throws CursorExpired when `from` is too old: list again. Changes of one transaction carry the cursor
+   * of the one before until the last of them, so that whoever resumes inside sees all of them again.
+   */
   watch(from: Cursor, signal: AbortSignal): AsyncIterable<Change>
   endpoints: {
     /** Upserts and removes in one transaction; the revision moves only if something differs. */
@@ -157,5 +163,22 @@ export class CursorExpired extends Error {
   constructor(cursor: Cursor) {
     super(`cursor ${cursor} is older than what the store remembers; list again`)
     this.name = 'CursorExpired'
+  }
+}
+
+/** A write whose `ifRevision` did not hold: somebody else was faster. Read again, then decide. */
+export class StoreConflict extends InmeshError {
+  readonly key: ObjectKey
+  /** What the object is at; null = it does not exist. */
+  readonly actual: number | null
+  constructor(key: ObjectKey, expected: number | null, actual: number | null) {
+    const say = (revision: number | null) => (revision === null ? 'not to exist' : `at revision ${revision}`)
+    super(
+      'ERR_INMESH_STORE',
+      `${key.kind}/${key.namespace}/${key.name} was expected ${say(expected)} but ${actual === null ? 'does not exist' : `is at revision ${actual}`}`,
+    )
+    this.name = 'StoreConflict'
+    this.key = key
+    this.actual = actual
   }
 }

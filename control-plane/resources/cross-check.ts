@@ -1,0 +1,150 @@
+import { expandHost, serviceHost } from '../translate/hosts.ts'
+import type { DestinationRuleSpec } from './destination-rule.ts'
+import { type KindName, type SpecOf, specOf } from './kinds.ts'
+import type { ServicePolicySpec } from './service-policy.ts'
+import type { TrafficSplitSpec } from './traffic-split.ts'
+import type { Candidate, ExistingState } from './validate.ts'
+import type { VirtualServiceSpec } from './virtual-service.ts'
+
+/** What only shows when objects are seen together: the batch, the store and the endpoints that are there. */
+export function crossCheck(candidates: readonly Candidate[], existing: ExistingState, domain: string): void {
+  const world = new World(candidates, existing, domain)
+  for (const candidate of candidates) {
+    const { kind, namespace } = candidate.input
+    if (kind === 'VirtualService') checkVirtualService(candidate, candidate.spec as VirtualServiceSpec, world)
+    if (kind === 'DestinationRule') checkDestinationRule(candidate, candidate.spec as DestinationRuleSpec, world)
+    if (kind === 'ServicePolicy') {
+      const { service } = candidate.spec as ServicePolicySpec
+      world.checkService(candidate, service, ['service'])
+      const other = world
+        .others('ServicePolicy', candidate)
+        .find((o) => world.host(o.spec.service, o.namespace) === world.host(service, namespace))
+      if (other !== undefined)
+        candidate.report('error', ['service'], `"${service}" has a policy already: ${other.name}`)
+    }
+    if (kind === 'TrafficSplit') {
+      const { sourceService, destinationService } = candidate.spec as TrafficSplitSpec
+      world.checkService(candidate, destinationService, ['destinationService'])
+      if (sourceService !== undefined) world.checkService(candidate, sourceService, ['sourceService'])
+    }
+  }
+}
+
+function checkVirtualService(candidate: Candidate, spec: VirtualServiceSpec, world: World): void {
+  const { namespace } = candidate.input
+  const others = world.others('VirtualService', candidate)
+  spec.hosts.forEach((host, index) => {
+    const expanded = world.host(host, namespace)
+    const clash = others.find((o) => o.spec.hosts.some((h) => world.host(h, o.namespace) === expanded))
+    if (clash !== undefined)
+      candidate.report(
+        'warning',
+        ['hosts', index],
+        `${clash.name} has the host "${expanded}" too: the older one decides, they are not merged`,
+      )
+  })
+  spec.http.forEach((route, r) => {
+    route.route.forEach(({ destination }, d) => {
+      const path = ['http', r, 'route', d, 'destination']
+      world.checkService(candidate, destination.host, [...path, 'host'])
+      if (destination.subset !== undefined)
+        world.checkSubset(candidate, world.host(destination.host, namespace), destination.subset, [...path, 'subset'])
+    })
+  })
+}
+
+function checkDestinationRule(candidate: Candidate, spec: DestinationRuleSpec, world: World): void {
+  const { namespace } = candidate.input
+  const host = world.host(spec.host, namespace)
+  if (!host.includes('*')) world.checkService(candidate, spec.host, ['host'])
+  const twin = world
+    .others('DestinationRule', candidate)
+    .find((o) => o.namespace === namespace && world.host(o.spec.host, o.namespace) === host)
+  if (twin !== undefined && twin.spec.trafficPolicy !== undefined && spec.trafficPolicy !== undefined)
+    candidate.report(
+      'warning',
+      ['trafficPolicy'],
+      `${twin.name} has a trafficPolicy for the same host: the older one decides`,
+    )
+  spec.subsets.forEach((subset, index) => {
+    if (!world.hasEndpoints(host) || world.someEndpoint(host, subset.labels)) return
+    candidate.report('warning', ['subsets', index, 'labels'], `no endpoint of ${host} has these labels now`)
+  })
+}
+
+interface Other<Spec> {
+  /** "VirtualService/default/payments". */
+  readonly name: string
+  readonly namespace: string
+  readonly spec: Spec
+}
+
+/** The objects as they will be when the batch is applied, and the endpoints as they are. */
+class World {
+  readonly #candidates: readonly Candidate[]
+  readonly #existing: ExistingState
+  readonly #domain: string
+  readonly #services: ReadonlySet<string>
+
+  constructor(candidates: readonly Candidate[], existing: ExistingState, domain: string) {
+    this.#candidates = candidates
+    this.#existing = existing
+    this.#domain = domain
+    this.#services = new Set(
+      [...existing.services, ...existing.endpoints].map((s) => serviceHost(s.service, s.namespace, domain)),
+    )
+  }
+
+  host(host: string, namespace: string): string {
+    return expandHost(host, namespace, this.#domain)
+  }
+
+  /** All objects of a kind but `self`. */
+  others<Name extends KindName>(kind: Name, self: Candidate): Other<SpecOf<Name>>[] {
+    const replaced = new Set(this.#candidates.map((c) => `${c.input.kind}/${c.input.namespace}/${c.input.name}`))
+    const found: Other<SpecOf<Name>>[] = []
+    for (const object of this.#existing.objects) {
+      const name = `${object.kind}/${object.namespace}/${object.name}`
+      if (object.kind !== kind || replaced.has(name)) continue
+      const spec = specOf(object, kind)
+      if (spec !== undefined) found.push({ name, namespace: object.namespace, spec })
+    }
+    for (const candidate of this.#candidates) {
+      const { namespace, name } = candidate.input
+      if (candidate.input.kind !== kind || candidate === self) continue
+      found.push({ name: `${kind}/${namespace}/${name}`, namespace, spec: candidate.spec as SpecOf<Name> })
+    }
+    return found
+  }
+
+  /** Warns about a service that nobody has ever registered. */
+  checkService(candidate: Candidate, service: string, path: (string | number)[]): void {
+    const host = this.host(service, candidate.input.namespace)
+    if (!this.#services.has(host)) candidate.report('warning', path, `no workload has registered as ${host} yet`)
+  }
+
+  checkSubset(candidate: Candidate, host: string, subset: string, path: (string | number)[]): void {
+    const rules = [
+      ...this.others('DestinationRule', candidate).filter((o) => this.host(o.spec.host, o.namespace) === host),
+    ]
+    if (rules.some((o) => o.spec.subsets.some((s) => s.name === subset))) return
+    if (this.someEndpoint(host, { version: subset })) return
+    candidate.report(
+      'warning',
+      path,
+      `no DestinationRule defines the subset "${subset}" of ${host} and no endpoint has the label version=${subset}`,
+    )
+  }
+
+  hasEndpoints(host: string): boolean {
+    return this.someEndpoint(host, {})
+  }
+
+  someEndpoint(host: string, labels: Readonly<Record<string, string>>): boolean {
+    return this.#existing.endpoints.some(
+      (e) =>
+        serviceHost(e.service, e.namespace, this.#domain) === host &&
+        Object.entries(labels).every(([key, value]) => e.labels[key] === value),
+    )
+  }
+}

@@ -1,0 +1,191 @@
+import type { Problem } from '../../src/errors.ts'
+import type { ObjectInput, StoreSnapshot } from '../store/store.ts'
+import { crossCheck } from './cross-check.ts'
+import type { FieldPath, SourceDocument } from './document.ts'
+import { isKubernetesKind, notYetKinds } from './foreign-kinds.ts'
+import type { Kind } from './kind.ts'
+import { kinds } from './kinds.ts'
+import { metadataSchema, type ObjectMetadata } from './metadata.ts'
+import { parseSpec, type SpecProblem, zodProblems } from './parse-spec.ts'
+import { suggest } from './suggest.ts'
+
+/** What a batch is checked against. */
+export type ExistingState = Pick<StoreSnapshot, 'objects' | 'endpoints' | 'services'>
+
+export interface ValidateOptions {
+  /** Of objects that name none. Default "default". */
+  readonly namespace?: string
+  /** Default "istio-system". */
+  readonly rootNamespace?: string
+  /** Domain of service names. Default "cluster.local". */
+  readonly domain?: string
+}
+
+export interface ValidatedBatch {
+  /** What to store; empty when any problem is an error: a batch is applied whole or not at all. */
+  readonly objects: ObjectInput[]
+  /** In the order of the text. */
+  readonly problems: Problem[]
+}
+
+/** An object of the batch with its way back to the text. */
+export interface Candidate {
+  readonly input: ObjectInput
+  readonly kind: Kind
+  /** Parsed. */
+  readonly spec: unknown
+  /** Path inside `spec`. */
+  report(severity: Problem['severity'], path: FieldPath, message: string, suggestion?: string): void
+}
+
+/** Checks documents one by one, then against each other and against what is stored. Never throws. */
+export function validateBatch(
+  documents: readonly SourceDocument[],
+  existing: ExistingState,
+  options: ValidateOptions = {},
+): ValidatedBatch {
+  const settings = {
+    namespace: options.namespace ?? 'default',
+    rootNamespace: options.rootNamespace ?? 'istio-system',
+    domain: options.domain ?? 'cluster.local',
+  }
+  const problems: Problem[] = []
+  const candidates = documents.flatMap((document) => readDocument(document, settings, problems) ?? [])
+  const seen = new Map<string, Candidate>()
+  for (const candidate of candidates) {
+    const { kind, namespace, name } = candidate.input
+    const key = `${kind}/${namespace}/${name}`
+    if (seen.has(key)) candidate.report('error', [], 'is in this batch twice')
+    seen.set(key, candidate)
+  }
+  crossCheck(candidates, existing, settings.domain)
+  // Stable: problems of one place stay in the order in which they were found.
+  const files = [...new Set(problems.map((problem) => problem.file))]
+  problems.sort((a, b) => files.indexOf(a.file) - files.indexOf(b.file) || (a.line ?? 0) - (b.line ?? 0))
+  const refused = problems.some((problem) => problem.severity === 'error')
+  return { objects: refused ? [] : candidates.map((candidate) => candidate.input), problems }
+}
+
+interface Settings {
+  readonly namespace: string
+  readonly rootNamespace: string
+}
+
+function readDocument(document: SourceDocument, settings: Settings, problems: Problem[]): Candidate | undefined {
+  const add = (p: SpecProblem, prefix: FieldPath, subject?: string, place: FieldPath = [...prefix, ...p.path]) => {
+    const path = [...prefix, ...p.path]
+    const position = document.locate(place, p.at)
+    problems.push({
+      severity: p.severity,
+      message: p.message,
+      ...(subject === undefined ? {} : { subject }),
+      ...(path.length === 0 ? {} : { field: formatPath(path) }),
+      ...(document.file === undefined ? {} : { file: document.file }),
+      ...position,
+      ...(p.suggestion === undefined ? {} : { suggestion: p.suggestion }),
+    })
+  }
+  const fail = (path: FieldPath, message: string, suggestion?: string) =>
+    add({ severity: 'error', path, at: 'value', message, ...(suggestion === undefined ? {} : { suggestion }) }, [])
+
+  const value = document.value
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    fail([], 'a document must be a mapping with apiVersion, kind, metadata and spec')
+    return undefined
+  }
+  const { apiVersion, kind: kindName, metadata, spec, status: _, ...rest } = value as Record<string, unknown>
+  if (typeof apiVersion !== 'string') return void fail(['apiVersion'], 'is required and must be text')
+  if (typeof kindName !== 'string') return void fail(['kind'], 'is required and must be text')
+  if (isKubernetesKind(apiVersion, kindName)) {
+    const message = `skipped: ${kindName} objects are for Kubernetes, workloads of the mesh register themselves`
+    add({ severity: 'warning', path: [], at: 'value', message }, [], `${kindName}/${nameIn(metadata)}`)
+    return undefined
+  }
+  const kind = findExact(apiVersion, kindName, fail)
+  if (kind === undefined) return undefined
+
+  const failures = problems.length
+  const meta = metadataSchema.safeParse(metadata ?? {}, { reportInput: true })
+  const parsed = parseSpec(kind, spec)
+  const { namespace = settings.namespace, labels = {}, annotations = {} } = (meta.data ?? {}) as Partial<ObjectMetadata>
+  const name = (meta.data as ObjectMetadata | undefined)?.name ?? defaultName(kind, parsed.spec)
+  const subject = `${kind.kind}/${namespace}/${name ?? nameIn(metadata)}`
+  for (const key of Object.keys(rest)) {
+    const hint = suggest(key, ['apiVersion', 'kind', 'metadata', 'spec'])
+    const message = 'unknown field'
+    add(
+      { severity: 'error', path: [key], at: 'key', message, ...(hint === undefined ? {} : { suggestion: hint }) },
+      [],
+      subject,
+    )
+  }
+  if (!meta.success) for (const p of zodProblems(meta.error, metadataSchema)) add(p, ['metadata'], subject)
+  else if (name === undefined && (kind.defaultName === undefined || parsed.spec !== undefined))
+    add({ severity: 'error', path: ['metadata', 'name'], at: 'value', message: 'is required' }, [], subject)
+  const inText = (path: FieldPath) => ['spec', ...asWritten(path, spec, kind)]
+  for (const p of parsed.problems) add(p, ['spec'], subject, inText(p.path))
+  const report: Candidate['report'] = (severity, path, message, suggestion) =>
+    add(
+      { severity, path, at: 'value', message, ...(suggestion === undefined ? {} : { suggestion }) },
+      path.length === 0 ? [] : ['spec'],
+      subject,
+      path.length === 0 ? [] : inText(path),
+    )
+  if (parsed.spec !== undefined)
+    kind.check?.(parsed.spec, report, { namespace, rootNamespace: settings.rootNamespace, annotations })
+  if (problems.slice(failures).some((p) => p.severity === 'error') || name === undefined) return undefined
+  const input: ObjectInput = {
+    kind: kind.kind,
+    namespace,
+    name,
+    apiVersion,
+    labels,
+    annotations,
+    spec: parsed.canonical,
+  }
+  return { input, kind, spec: parsed.spec, report }
+}
+
+function findExact(
+  apiVersion: string,
+  kindName: string,
+  fail: (path: FieldPath, message: string, suggestion?: string) => void,
+): Kind | undefined {
+  const kind = kinds.find((k) => k.kind === kindName)
+  if (kind === undefined) {
+    const known = kinds.map((k) => k.kind)
+    if (notYetKinds.has(kindName)) fail(['kind'], `${kindName} is not supported yet`)
+    else fail(['kind'], `unknown kind "${kindName}"; known are ${known.join(', ')}`, suggest(kindName, known))
+    return undefined
+  }
+  if (kind.apiVersions.includes(apiVersion)) return kind
+  fail(
+    ['apiVersion'],
+    `"${apiVersion}" is not an apiVersion of ${kind.kind}; known are ${kind.apiVersions.join(', ')}`,
+    suggest(apiVersion, kind.apiVersions),
+  )
+  return undefined
+}
+
+function defaultName(kind: Kind, spec: unknown): string | undefined {
+  return spec === undefined ? undefined : kind.defaultName?.(spec)
+}
+
+function nameIn(metadata: unknown): string {
+  const name = typeof metadata === 'object' && metadata !== null && 'name' in metadata ? metadata.name : undefined
+  return typeof name === 'string' ? name : '(no name)'
+}
+
+/** The path with the first field as it is spelled in the text. */
+function asWritten(path: FieldPath, spec: unknown, kind: Kind): FieldPath {
+  const [first, ...rest] = path
+  if (first === undefined || kind.aliases === undefined || typeof spec !== 'object' || spec === null) return path
+  if (Object.hasOwn(spec, first)) return path
+  const alias = Object.keys(spec).find((key) => kind.aliases?.[key] === first)
+  return alias === undefined ? path : [alias, ...rest]
+}
+
+/** "spec.http[0].route[1].weight". */
+export function formatPath(path: FieldPath): string {
+  return path.map((step, index) => (typeof step === 'number' ? `[${step}]` : index === 0 ? step : `.${step}`)).join('')
+}

@@ -1,0 +1,10 @@
+export { translate } from './translate.ts'
+export type {
+  ClientClass,
+  ClientView,
+  EncodedResource,
+  MeshRevision,
+  MeshSettings,
+  Translate,
+  Translation,
+} from './types.ts'
