@@ -1,3 +1,5 @@
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { NodeSchema } from '../gen/envoy/config/core/v3/base_pb.js'
 import type { WorkloadInfo } from '../model/workload.ts'
 
 /** Who we are to the control plane (envoy.config.core.v3.Node); the server trusts the certificate, not this. */
@@ -26,5 +28,20 @@ export function workloadNode(workload: WorkloadInfo, version: string, address = 
       INSTANCE_ID: instanceId,
     },
     version,
+  }
+}
+
+/** The message of the first request of a stream. */
+export function nodeMessage(node: XdsNode): MessageInitShape<typeof NodeSchema> {
+  const [region = '', zone = '', ...subZone] = node.locality.split('/')
+  return {
+    id: node.id,
+    cluster: node.cluster,
+    locality: { region, zone, subZone: subZone.join('/') },
+    metadata: { ...node.metadata },
+    userAgentName: 'inmesh',
+    userAgentVersionType: { case: 'userAgentVersion', value: node.version },
+    // gRFC A27; and resources wrapped in envoy.service.discovery.v3.Resource are understood.
+    clientFeatures: ['envoy.lb.does_not_support_overprovisioning', 'xds.config.resource-in-sotw'],
   }
 }

@@ -1,0 +1,84 @@
+import { type DescMessage, isFieldSet, type MessageShape } from '@bufbuild/protobuf'
+import { type HTTPFault, HTTPFaultSchema } from '../../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
+import { type RBAC, RBACSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
+import { RouterSchema } from '../../gen/envoy/extensions/filters/http/router/v3/router_pb.js'
+import {
+  type HttpConnectionManager,
+  HttpConnectionManagerSchema,
+  type HttpFilter,
+} from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import { holds, typeNameOf, unpack } from './any.ts'
+import { type Field, names } from './field.ts'
+
+/** A filter that was configured, in the order of the chain, without the router. */
+export type HttpFilterConfig = { readonly name: string; readonly rbac: RBAC }
+
+/**
+ * Rules of gRFC A39: names are unique, the last filter is the router and the only one, an unknown filter refuses the
+ * resource unless it is optional. Fault injection is accepted when it is empty, which is how istiod always sends it.
+ *
+ * @param side RBAC is for servers; on a client's listener it counts as unknown (A41)
+ */
+export function httpFilters(
+  field: Field,
+  filters: readonly HttpFilter[],
+  side: 'client' | 'server',
+): HttpFilterConfig[] {
+  const at = field.at('http_filters')
+  const seen = new Set<string>()
+  const configured: HttpFilterConfig[] = []
+  for (const [i, filter] of filters.entries()) {
+    const here = at.index(i)
+    if (filter.name === '') here.at('name').fail('is missing')
+    if (seen.has(filter.name)) here.at('name').fail(`"${filter.name}" appears twice`)
+    seen.add(filter.name)
+    const isLast = i === filters.length - 1
+    if (filter.configType.case !== 'typedConfig') {
+      if (!filter.isOptional || isLast) here.at('typed_config').fail('is missing')
+      here.warn('is optional and not known, skipped')
+      continue
+    }
+    const config = filter.configType.value
+    const isRouter = holds(config, RouterSchema)
+    if (isRouter !== isLast)
+      here.fail(
+        isLast ? `the last filter must be the router, is ${typeNameOf(config)}` : 'the router must be the last filter',
+      )
+    if (isRouter || filter.disabled) continue
+    if (side === 'server' && holds(config, RBACSchema)) {
+      configured.push({ name: filter.name, rbac: unpack(here.at('typed_config'), config, RBACSchema) })
+    } else if (holds(config, HTTPFaultSchema)) {
+      emptyFault(here.at('typed_config'), unpack(here.at('typed_config'), config, HTTPFaultSchema))
+    } else if (filter.isOptional) {
+      here.warn(`${typeNameOf(config)} is optional and not known, skipped`)
+    } else {
+      here.at('typed_config').fail(`${typeNameOf(config)} is not supported`)
+    }
+  }
+  if (filters.length === 0) at.fail('must not be empty: the last filter must be the router')
+  return configured
+}
+
+function emptyFault(field: Field, fault: HTTPFault): void {
+  for (const name of ['delay', 'abort', 'response_rate_limit'])
+    if (isSet(HTTPFaultSchema, fault, name)) field.at(name).fail('not supported')
+}
+
+function isSet<D extends DescMessage>(schema: D, message: MessageShape<D>, name: string): boolean {
+  const descriptor = schema.fields.find((f) => f.name === name)
+  return descriptor !== undefined && isFieldSet(message, descriptor)
+}
+
+// Codec, limits, headers and logging of the other side of a proxy: a library has none of it.
+const managerFields = names(`codec_type stat_prefix rds route_config scoped_routes http_filters xff_num_trusted_hops
+  original_ip_detection_extensions use_remote_address upgrade_configs normalize_path server_name generate_request_id
+  forward_client_cert_details set_current_client_cert_details http_protocol_options http2_protocol_options
+  path_normalization_options access_log tracing path_with_escaped_slashes_action merge_slashes`)
+
+/** What holds for every HttpConnectionManager, whichever side it is on (gRFC A41 for the address rules). */
+export function checkManager(field: Field, manager: HttpConnectionManager): void {
+  field.onlyReads(HttpConnectionManagerSchema, manager, managerFields)
+  if (manager.xffNumTrustedHops !== 0) field.at('xff_num_trusted_hops').fail('must be 0')
+  if (manager.originalIpDetectionExtensions.length > 0)
+    field.at('original_ip_detection_extensions').fail('must be empty')
+}

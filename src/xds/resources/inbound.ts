@@ -1,0 +1,142 @@
+import { isDeepStrictEqual } from 'node:util'
+import {
+  type FilterChain,
+  type FilterChainMatch,
+  FilterChainMatchSchema,
+  FilterChainSchema,
+} from '../../gen/envoy/config/listener/v3/listener_components_pb.js'
+import type { Listener } from '../../gen/envoy/config/listener/v3/listener_pb.js'
+import { type RouteConfiguration, RouteConfigurationSchema } from '../../gen/envoy/config/route/v3/route_pb.js'
+import { HttpConnectionManagerSchema } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import { RawBufferSchema } from '../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
+import { DownstreamTlsContextSchema } from '../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import type { InboundSpec, RbacSpec } from '../../model/inbound.ts'
+import { socketAddress } from './address.ts'
+import { holds, typeNameOf, unpack } from './any.ts'
+import { Field, names } from './field.ts'
+import { checkManager, httpFilters } from './http-filters.ts'
+import { rbacSpec } from './rbac.ts'
+import { peerIds } from './tls.ts'
+
+/**
+ * A server's listener (gRFC A36, in inmesh's and in istiod's shape): a chain with TLS, one without, or both, which
+ * must enforce the same: STRICT, DISABLE, PERMISSIVE.
+ */
+export function inboundSpec(field: Field, message: Listener): InboundSpec {
+  checkAddress(field, message)
+  const chains = message.filterChains.map((chain, i) => ({ chain, at: field.at('filter_chains').index(i) }))
+  if (message.defaultFilterChain !== undefined)
+    chains.push({ chain: message.defaultFilterChain, at: field.at('default_filter_chain') })
+  let tls: readonly RbacSpec[] | undefined
+  let plaintext: readonly RbacSpec[] | undefined
+  for (const { chain, at } of chains) {
+    at.onlyReads(FilterChainSchema, chain, names('filter_chain_match filters transport_socket name metadata'))
+    const secure = isMutualTls(at.at('transport_socket'), chain)
+    checkMatch(at.at('filter_chain_match'), chain.filterChainMatch, secure)
+    const rbac = chainRbac(at, chain)
+    if (secure ? tls : plaintext) at.fail(`a second chain ${secure ? 'with' : 'without'} TLS is not supported`)
+    if (secure) tls = rbac
+    else plaintext = rbac
+  }
+  if (tls !== undefined && plaintext !== undefined) {
+    if (!isDeepStrictEqual(tls, plaintext))
+      field.at('filter_chains').fail('chains that enforce different rules are not supported')
+    return { name: message.name, tlsMode: 'PERMISSIVE', rbac: tls }
+  }
+  if (tls !== undefined) return { name: message.name, tlsMode: 'STRICT', rbac: tls }
+  if (plaintext !== undefined) return { name: message.name, tlsMode: 'DISABLE', rbac: plaintext }
+  return field.at('filter_chains').fail('must not be empty')
+}
+
+/** The address must be the one in the name (`.../IP:PORT`), so that rules never guard the wrong port. */
+function checkAddress(field: Field, message: Listener): void {
+  if (message.address === undefined) return
+  const { address, port } = socketAddress(field.at('address'), message.address)
+  const text = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+  const named = message.name.slice(message.name.lastIndexOf('/') + 1)
+  if (named !== text) field.at('address').fail(`is ${text}, but the listener's name says ${named}`)
+}
+
+function isMutualTls(field: Field, chain: FilterChain): boolean {
+  const config = chain.transportSocket?.configType.value
+  if (chain.transportSocket === undefined) return false
+  const at = field.at('typed_config')
+  if (config === undefined) return at.fail('is missing')
+  if (holds(config, RawBufferSchema)) return false
+  if (!holds(config, DownstreamTlsContextSchema)) return at.fail(`${typeNameOf(config)} is not supported`)
+  const context = unpack(at, config, DownstreamTlsContextSchema)
+  at.onlyReads(DownstreamTlsContextSchema, context, tlsFields)
+  if (context.requireClientCertificate !== true) at.at('require_client_certificate').fail('must be true')
+  if (context.requireSni === true) at.at('require_sni').fail('not supported')
+  const ids = peerIds(at, context.commonTlsContext)
+  if (ids.length > 0) at.at('common_tls_context').fail('a list of client identities is not supported, use RBAC')
+  return true
+}
+
+// Sessions are never resumed here, whatever is configured.
+const tlsFields = names(`common_tls_context require_client_certificate require_sni ocsp_staple_policy
+  disable_stateless_session_resumption disable_stateful_session_resumption session_timeout`)
+
+/** Only the transport protocol may choose a chain; anything else that narrows the match refuses the resource. */
+function checkMatch(field: Field, match: FilterChainMatch | undefined, secure: boolean): void {
+  if (match === undefined) return
+  const narrowed = new Field()
+  narrowed.onlyReads(FilterChainMatchSchema, match, names('transport_protocol'))
+  const first = narrowed.warnings[0]
+  if (first !== undefined) field.at(first.slice(0, first.indexOf(':'))).fail('not supported')
+  const protocol = match.transportProtocol
+  const fits = protocol === '' || protocol === (secure ? 'tls' : 'raw_buffer')
+  if (!fits)
+    field.at('transport_protocol').fail(`"${protocol}" does not fit a chain ${secure ? 'with' : 'without'} TLS`)
+}
+
+/** The one network filter is an HttpConnectionManager; its RBAC filters in order. */
+function chainRbac(field: Field, chain: FilterChain): readonly RbacSpec[] {
+  const at = field.at('filters')
+  const [filter] = chain.filters
+  if (filter === undefined || chain.filters.length > 1) return at.fail('must hold exactly one filter')
+  const config = filter.configType.case === 'typedConfig' ? filter.configType.value : undefined
+  const here = at.index(0).at('typed_config')
+  const manager = unpack(here, config, HttpConnectionManagerSchema)
+  checkManager(here, manager)
+  const routes = manager.routeSpecifier
+  if (routes.case !== 'routeConfig') return here.at('route_config').fail('is missing: inbound routes must be inline')
+  checkRoutes(here.at('route_config'), routes.value)
+  const rbac: RbacSpec[] = []
+  for (const [i, f] of httpFilters(here, manager.httpFilters, 'server').entries()) {
+    const spec = rbacSpec(
+      here
+        .at('http_filters')
+        .index(f.name === '' ? i : f.name)
+        .at('typed_config'),
+      f.name,
+      f.rbac,
+    )
+    if (spec !== null) rbac.push(spec)
+  }
+  return rbac
+}
+
+/**
+ * Requests go to the handler, so the routes decide nothing; but rules on them would be lost, and that refuses the
+ * resource.
+ */
+function checkRoutes(at: Field, table: RouteConfiguration): void {
+  at.onlyReads(RouteConfigurationSchema, table, names('name virtual_hosts validate_clusters typed_per_filter_config'))
+  noFilterConfig(at, table)
+  at.at('virtual_hosts').map(table.virtualHosts, (host, hostAt) => {
+    noFilterConfig(hostAt, host)
+    hostAt.at('routes').map(host.routes, (route, routeAt) => {
+      noFilterConfig(routeAt, route)
+      if (route.action.case !== 'nonForwardingAction') routeAt.at('non_forwarding_action').fail('is missing')
+    })
+  })
+}
+
+function noFilterConfig(
+  field: Field,
+  holder: { readonly typedPerFilterConfig: Readonly<Record<string, unknown>> },
+): void {
+  const [name] = Object.keys(holder.typedPerFilterConfig)
+  if (name !== undefined) field.at('typed_per_filter_config').index(name).fail('not supported')
+}

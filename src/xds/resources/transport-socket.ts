@@ -1,0 +1,66 @@
+import type {
+  Cluster,
+  Cluster_TransportSocketMatch as SocketMatch,
+} from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
+import type { TransportSocket } from '../../gen/envoy/config/core/v3/base_pb.js'
+import { RawBufferSchema } from '../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
+import { UpstreamTlsContextSchema } from '../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import type { ClusterTls } from '../../model/cluster.ts'
+import { holds, typeNameOf, unpack } from './any.ts'
+import type { Field } from './field.ts'
+import { peerIds } from './tls.ts'
+
+/** null = plaintext. */
+type Socket = readonly string[] | null
+
+/**
+ * How the endpoints of a cluster are spoken to. Envoy takes, for each endpoint, the first match whose labels the
+ * endpoint has, else `transport_socket`; endpoints differ here only by Istio's `tlsMode: istio`, so both kinds are
+ * looked up at once and the answer is one of three modes.
+ */
+export function clusterTls(field: Field, cluster: Cluster): ClusterTls {
+  const rest = upstream(field.at('transport_socket'), cluster.transportSocket)
+  const matches = cluster.transportSocketMatches.map((match, i) => {
+    const at = field.at('transport_socket_matches').index(i)
+    return {
+      onlyIstio: onlyIstio(at.at('match'), match),
+      socket: upstream(at.at('transport_socket'), match.transportSocket),
+    }
+  })
+  const meshed = (matches[0] ?? { socket: rest }).socket
+  const others = (matches.find((m) => !m.onlyIstio) ?? { socket: rest }).socket
+  if (meshed === null)
+    return others === null
+      ? { mode: 'plaintext', allowedIds: [] }
+      : field.at('transport_socket_matches').fail('plaintext to meshed endpoints beside TLS to others is not supported')
+  if (others === null) return { mode: 'auto', allowedIds: meshed }
+  if (!sameIds(meshed, others)) field.at('transport_socket_matches').fail('differing identities are not supported')
+  return { mode: 'mtls', allowedIds: meshed }
+}
+
+/** True: for endpoints with `tlsMode: istio`; false: for all. */
+function onlyIstio(field: Field, { match }: SocketMatch): boolean {
+  const labels = Object.entries(match ?? {})
+  if (labels.length === 0) return false
+  if (labels.length === 1 && labels[0]?.[0] === 'tlsMode' && labels[0][1] === 'istio') return true
+  return field.fail(`${JSON.stringify(match)} is not supported, expected {"tlsMode":"istio"} or nothing`)
+}
+
+function upstream(field: Field, socket: TransportSocket | undefined): Socket {
+  if (socket === undefined) return null
+  const at = field.at('typed_config')
+  if (socket.configType.case === undefined) {
+    // Envoy's raw_buffer needs no configuration.
+    return socket.name === 'envoy.transport_sockets.raw_buffer' || socket.name === 'raw_buffer'
+      ? null
+      : at.fail('is missing')
+  }
+  const config = socket.configType.value
+  if (holds(config, RawBufferSchema)) return null
+  if (!holds(config, UpstreamTlsContextSchema)) return at.fail(`${typeNameOf(config)} is not supported`)
+  return peerIds(at, unpack(at, config, UpstreamTlsContextSchema).commonTlsContext)
+}
+
+function sameIds(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((id) => b.includes(id))
+}

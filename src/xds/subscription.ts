@@ -1,0 +1,190 @@
+import type { DiscoveryResponse } from '../gen/envoy/service/discovery/v3/discovery_pb.js'
+import type { ResourceType } from './resources/resource-type.ts'
+import { readResources } from './response.ts'
+import type { ResourceState } from './status.ts'
+
+/** What is held of one subscribed resource. */
+export interface Held {
+  readonly name: string
+  state: ResourceState
+  /** Of `value`. */
+  version: string
+  /** As they came over the wire; null = nothing is held. */
+  bytes: Uint8Array | null
+  /** Decoded `bytes`; undefined = nothing is held. The same object for as long as the bytes are the same. */
+  value: unknown
+  warnings: readonly string[]
+  error: string
+  fromCache: boolean
+  seenOnStream: boolean
+  /** When it counts as not existing; Infinity = no such timer. */
+  absentAt: number
+  /** When what is on disk will do; Infinity = it is not asked. */
+  cacheAt: number
+}
+
+/** The state of one type on the stream: its names, version, nonce and resources. */
+export class Subscription {
+  readonly type: ResourceType<unknown>
+  readonly resources = new Map<string, Held>()
+  /** Last version that was accepted whole; outlives streams. */
+  version = ''
+  /** Last one received on this stream. */
+  nonce = ''
+  /** Names of the last request on this stream; null = none was sent, so an empty list would mean "all". */
+  sentNames: readonly string[] | null = null
+  /** Names of the first request on this stream: any response was made in knowledge of them. */
+  firstNames: ReadonlySet<string> = new Set()
+  /** A refusal that waits because the same was refused just before; see AdsState. */
+  parked: { readonly at: number; readonly nonce: string; readonly error: string } | null = null
+  /** Fingerprint of what was refused last; empty = the last response was accepted. */
+  lastRefused = ''
+
+  /** Dropped, but the server was not told yet: it would not send them again if they came back now. */
+  readonly #dropped = new Map<string, Held>()
+
+  constructor(type: ResourceType<unknown>) {
+    this.type = type
+  }
+
+  add(name: string): Held {
+    const held = this.#dropped.get(name) ?? this.#fresh(name)
+    this.#dropped.delete(name)
+    this.resources.set(name, held)
+    return held
+  }
+
+  drop(name: string): void {
+    const held = this.resources.get(name)
+    if (held === undefined) return
+    this.resources.delete(name)
+    if (this.sentNames?.includes(name)) this.#dropped.set(name, held)
+  }
+
+  #fresh(name: string): Held {
+    return {
+      name,
+      state: 'REQUESTED',
+      version: '',
+      bytes: null,
+      value: undefined,
+      warnings: [],
+      error: '',
+      fromCache: false,
+      seenOnStream: false,
+      absentAt: Number.POSITIVE_INFINITY,
+      cacheAt: Number.POSITIVE_INFINITY,
+    }
+  }
+
+  /** A stream begins: nonces and timers are of the stream, versions and content stay (gRFC A57). */
+  newStream(): void {
+    this.nonce = ''
+    this.sentNames = null
+    this.firstNames = new Set()
+    this.parked = null
+    this.lastRefused = ''
+    this.#dropped.clear()
+    this.stopTimers()
+    for (const held of this.resources.values()) held.seenOnStream = false
+  }
+
+  /** No resource can be found not to exist while nobody could send it. */
+  stopTimers(): void {
+    for (const held of this.resources.values()) held.absentAt = Number.POSITIVE_INFINITY
+  }
+
+  /** Names differ from those that the server was told last. */
+  get changed(): boolean {
+    if (this.sentNames === null) return this.resources.size > 0
+    return this.sentNames.length !== this.resources.size || this.sentNames.some((name) => !this.resources.has(name))
+  }
+
+  /** A request with these names went out. */
+  sent(): readonly string[] {
+    const names = [...this.resources.keys()]
+    if (this.sentNames === null) this.firstNames = new Set(names)
+    this.sentNames = names
+    this.#dropped.clear()
+    return names
+  }
+
+  /**
+   * Takes what can be used of a response.
+   * @returns the reasons for a refusal, empty = accept; and whose state or content is another now
+   */
+  receive(response: DiscoveryResponse, now: number, absentAfterMs: number): { errors: string[]; changed: Held[] } {
+    const errors: string[] = []
+    const changed: Held[] = []
+    const present = new Set<string>()
+    let unnamed = false
+    const wanted = { held: (name: string) => heldBytes(this.resources.get(name)) }
+    for (const received of readResources(this.type, response, wanted)) {
+      if (received.kind === 'bad') errors.push(received.error)
+      const held = received.name === undefined ? undefined : this.resources.get(received.name)
+      if (held === undefined) {
+        unnamed = true
+        continue
+      }
+      present.add(held.name)
+      // A heartbeat for what is not held says nothing.
+      if (received.kind === 'same' && held.bytes === null) continue
+      held.seenOnStream = true
+      held.absentAt = Number.POSITIVE_INFINITY
+      held.cacheAt = Number.POSITIVE_INFINITY
+      if (received.kind === 'bad') {
+        held.state = 'NACKED'
+        held.error = received.error
+        changed.push(held)
+      } else {
+        const settled = received.kind === 'same' && held.state === 'ACKED' && !held.fromCache
+        held.state = 'ACKED'
+        held.error = ''
+        held.fromCache = false
+        held.version = received.version
+        if (received.kind === 'new') {
+          held.bytes = received.bytes
+          held.value = received.decoded.value
+          held.warnings = received.decoded.warnings
+        }
+        if (!settled) changed.push(held)
+      }
+    }
+    // What could not be named might be any of those that seem missing.
+    if (this.type.fullState && !unnamed) changed.push(...this.#missing(present, now, absentAfterMs))
+    if (errors.length === 0) this.version = response.versionInfo
+    this.nonce = response.nonce
+    return { errors, changed }
+  }
+
+  /**
+   * LDS and CDS name everything that exists, so what is held and missing was deleted. If the server may not have
+   * known yet that it was asked for (a later request crossed the response), the does-not-exist timer decides.
+   */
+  *#missing(present: ReadonlySet<string>, now: number, absentAfterMs: number): Generator<Held> {
+    for (const held of this.resources.values()) {
+      if (present.has(held.name) || held.state === 'DOES_NOT_EXIST') continue
+      if (held.bytes === null && held.state !== 'NACKED') continue
+      if (held.seenOnStream || this.firstNames.has(held.name)) yield absent(held)
+      else if (held.absentAt === Number.POSITIVE_INFINITY) held.absentAt = now + absentAfterMs
+    }
+  }
+}
+
+/** Forgets the content too: the same bytes that come again later are news (and are told as such). */
+export function absent(held: Held): Held {
+  held.state = 'DOES_NOT_EXIST'
+  held.version = ''
+  held.bytes = null
+  held.value = undefined
+  held.warnings = []
+  held.error = ''
+  held.fromCache = false
+  held.absentAt = Number.POSITIVE_INFINITY
+  held.cacheAt = Number.POSITIVE_INFINITY
+  return held
+}
+
+function heldBytes(held: Held | undefined): Uint8Array | null | undefined {
+  return held?.bytes
+}

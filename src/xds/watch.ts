@@ -1,0 +1,273 @@
+import type { ClusterSpec, EndpointSpec } from '../model/cluster.ts'
+import type { InboundSpec } from '../model/inbound.ts'
+import type { RouteTable } from '../model/route.ts'
+import { emptySnapshot, type ListenerSpec, type Snapshot, type TrustBundles } from '../model/snapshot.ts'
+import { TRUST_BUNDLE_SECRET, TypeUrl } from './proto.ts'
+import type { ClusterResource } from './resources/cluster.ts'
+import { labelOf } from './resources/index.ts'
+import type { ListenerResource } from './resources/listener.ts'
+import type { Held } from './subscription.ts'
+import { type Known, WatchedCluster } from './watched-cluster.ts'
+
+/** Where resources come from. */
+export interface ResourceSource {
+  /** undefined = not subscribed. */
+  held(typeUrl: string, name: string): Readonly<Held> | undefined
+}
+
+export interface ResourceRef {
+  readonly typeUrl: TypeUrl
+  readonly name: string
+}
+
+export interface Evaluation {
+  readonly subscribe: readonly ResourceRef[]
+  readonly unsubscribe: readonly ResourceRef[]
+  /** null = as before. */
+  readonly snapshot: Snapshot | null
+}
+
+interface WatchedListener {
+  /** The complete version in use. */
+  spec: ListenerSpec | null
+  /** The control plane has nothing to say about it; with the reason. */
+  problem: string
+  absent: boolean
+}
+
+/**
+ * From what the process dials to what it must subscribe (LDS > RDS > CDS > EDS) and from what came to one consistent
+ * snapshot: a listener's new version is used when its routes, their clusters and the clusters' endpoints are there or
+ * known not to exist; the old version and all it needs stay until then (gRFC A74; Envoy calls it warming).
+ */
+export class WatchGraph {
+  readonly #source: ResourceSource
+  readonly #removed: (cluster: string, before: number, stayed: number) => void
+  readonly #authorities = new Map<string, WatchedListener>()
+  readonly #inbound = new Set<string>()
+  readonly #clusters = new Map<string, WatchedCluster>()
+  readonly #subscribed = new Map<string, ResourceRef>()
+  #trust = false
+  #trustBundles: TrustBundles = emptySnapshot.trustBundles
+  #snapshot: Snapshot = emptySnapshot
+  #needed = new Map<string, ResourceRef>()
+  /** Tables for routes that do not exist; one object per name, so that it counts as unchanged. */
+  readonly #emptyTables = new Map<string, RouteTable>()
+
+  /** @param removed an EDS update took more than half of a cluster's endpoints away */
+  constructor(source: ResourceSource, removed: (cluster: string, before: number, stayed: number) => void) {
+    this.#source = source
+    this.#removed = removed
+  }
+
+  get snapshot(): Snapshot {
+    return this.#snapshot
+  }
+
+  watchAuthority(name: string): void {
+    if (!this.#authorities.has(name))
+      this.#authorities.set(name, { spec: null, problem: 'not asked for yet', absent: false })
+  }
+
+  unwatchAuthority(name: string): void {
+    this.#authorities.delete(name)
+  }
+
+  watchInbound(name: string): void {
+    this.#inbound.add(name)
+  }
+
+  unwatchInbound(name: string): void {
+    this.#inbound.delete(name)
+  }
+
+  watchTrustBundle(): void {
+    this.#trust = true
+  }
+
+  /** Why an authority is not in the snapshot; undefined when it is. */
+  problem(authority: string): string | undefined {
+    const watched = this.#authorities.get(authority)
+    if (watched === undefined) return `${authority} is not subscribed`
+    return watched.spec !== null ? undefined : watched.problem
+  }
+
+  /** Looks at everything anew; call it after each change, and again when the subscriptions it asks for were made. */
+  evaluate(): Evaluation {
+    this.#needed = new Map()
+    const candidates = new Map<string, { watched: WatchedListener; table: Known<RouteTable> }>()
+    for (const [name, watched] of this.#authorities)
+      candidates.set(name, { watched, table: this.#routes(name, watched) })
+
+    const wanted = new Set<string>()
+    for (const { watched, table } of candidates.values()) {
+      if (table.kind === 'held') for (const cluster of clustersOf(table.value)) wanted.add(cluster)
+      if (watched.spec !== null) for (const cluster of clustersOf(watched.spec.routes)) wanted.add(cluster)
+    }
+    this.#updateClusters(wanted)
+    for (const [name, { watched, table }] of candidates) this.#updateListener(name, watched, table)
+
+    const inbound = this.#evaluateInbound()
+    if (this.#trust) {
+      const secret = this.#known<TrustBundles>(TypeUrl.secret, TRUST_BUNDLE_SECRET)
+      if (secret.kind === 'held') this.#trustBundles = secret.value
+    }
+    return { ...this.#subscriptions(), snapshot: this.#publish(inbound) }
+  }
+
+  #routes(name: string, watched: WatchedListener): Known<RouteTable> {
+    const listener = this.#known<ListenerResource>(TypeUrl.listener, name)
+    if (listener.kind === 'pending') watched.problem = `waiting for Listener ${name}`
+    if (listener.kind !== 'held') return listener
+    if (listener.value.kind !== 'client') return { kind: 'rejected', error: `Listener ${name}: has no api_listener` }
+    const { routes } = listener.value
+    if ('inline' in routes) return { kind: 'held', value: routes.inline }
+    const table = this.#known<RouteTable>(TypeUrl.route, routes.rds)
+    if (table.kind === 'pending') watched.problem = `waiting for RouteConfiguration ${routes.rds}`
+    // A listener that exists with routes that do not: calls find no route.
+    const isSettled = table.kind === 'absent' || (table.kind === 'rejected' && watched.spec === null)
+    return isSettled ? { kind: 'held', value: this.#emptyTable(routes.rds) } : table
+  }
+
+  #emptyTable(name: string): RouteTable {
+    const table = this.#emptyTables.get(name) ?? { name, virtualHosts: [] }
+    this.#emptyTables.set(name, table)
+    return table
+  }
+
+  #updateClusters(wanted: ReadonlySet<string>): void {
+    for (const name of this.#clusters.keys()) if (!wanted.has(name)) this.#clusters.delete(name)
+    for (const name of wanted) {
+      const cluster = this.#clusters.get(name) ?? new WatchedCluster(name)
+      this.#clusters.set(name, cluster)
+      cluster.update(
+        this.#known<ClusterResource>(TypeUrl.cluster, name),
+        (edsName) => this.#known<readonly EndpointSpec[]>(TypeUrl.endpoints, edsName),
+        (before, stayed) => this.#removed(name, before, stayed),
+      )
+      for (const edsName of cluster.edsNames) this.#need(TypeUrl.endpoints, edsName)
+    }
+  }
+
+  #updateListener(name: string, watched: WatchedListener, table: Known<RouteTable>): void {
+    watched.absent = false
+    switch (table.kind) {
+      case 'absent':
+        watched.spec = null
+        watched.absent = true
+        watched.problem = `the control plane knows no Listener ${name}`
+        return
+      case 'rejected':
+        // Calls must fail with this reason instead of waiting; a version that works stays.
+        watched.absent = watched.spec === null
+        watched.problem = table.error
+        return
+      case 'pending':
+        return
+      case 'held': {
+        const missing = clustersOf(table.value).flatMap((c) => this.#clusters.get(c) ?? [])
+        const blocking = missing.find(
+          (c) => c.standing === 'pending' || (c.standing === 'rejected' && watched.spec !== null),
+        )
+        if (blocking !== undefined) watched.problem = `waiting for ${blocking.waitsFor}`
+        else if (watched.spec?.routes !== table.value) watched.spec = { name, routes: table.value }
+        return
+      }
+    }
+  }
+
+  #evaluateInbound(): ReadonlyMap<string, InboundSpec> {
+    const inbound = new Map<string, InboundSpec>()
+    for (const name of this.#inbound) {
+      const known = this.#known<ListenerResource>(TypeUrl.listener, name)
+      if (known.kind === 'held' && known.value.kind === 'inbound') inbound.set(name, known.value.spec)
+    }
+    return inbound
+  }
+
+  #publish(inbound: ReadonlyMap<string, InboundSpec>): Snapshot | null {
+    const listeners = new Map<string, ListenerSpec>()
+    const absent = new Set<string>()
+    const clusters = new Map<string, ClusterSpec>()
+    for (const [name, watched] of this.#authorities) {
+      if (watched.absent) absent.add(name)
+      if (watched.spec === null) continue
+      listeners.set(name, watched.spec)
+      for (const cluster of clustersOf(watched.spec.routes)) {
+        const spec = this.#clusters.get(cluster)?.spec
+        if (spec != null) clusters.set(cluster, spec)
+      }
+    }
+    const last = this.#snapshot
+    const next: Snapshot = {
+      sequence: last.sequence + 1,
+      listeners: sameMap(last.listeners, listeners),
+      absent: sameSet(last.absent, absent),
+      clusters: sameMap(last.clusters, clusters),
+      inbound: sameMap(last.inbound, inbound),
+      trustBundles: this.#trustBundles,
+    }
+    const isSame =
+      next.listeners === last.listeners &&
+      next.absent === last.absent &&
+      next.clusters === last.clusters &&
+      next.inbound === last.inbound &&
+      next.trustBundles === last.trustBundles
+    if (isSame) return null
+    this.#snapshot = next
+    return next
+  }
+
+  /** Marks it as needed and says what is known of it. */
+  #known<T>(typeUrl: TypeUrl, name: string): Known<T> {
+    this.#need(typeUrl, name)
+    const held = this.#source.held(typeUrl, name)
+    if (held === undefined) return pending
+    // The decoder of the type made the value; see resources/index.ts.
+    if (held.value !== undefined) return { kind: 'held', value: held.value as T }
+    if (held.state === 'DOES_NOT_EXIST') return { kind: 'absent' }
+    if (held.state === 'NACKED')
+      return { kind: 'rejected', error: held.error || `${labelOf(typeUrl)} ${name} was refused` }
+    return pending
+  }
+
+  #need(typeUrl: TypeUrl, name: string): void {
+    this.#needed.set(`${typeUrl} ${name}`, { typeUrl, name })
+  }
+
+  #subscriptions(): { subscribe: ResourceRef[]; unsubscribe: ResourceRef[] } {
+    const subscribe: ResourceRef[] = []
+    const unsubscribe: ResourceRef[] = []
+    for (const [key, ref] of this.#needed) if (!this.#subscribed.has(key)) subscribe.push(ref)
+    for (const [key, ref] of this.#subscribed) if (!this.#needed.has(key)) unsubscribe.push(ref)
+    for (const ref of unsubscribe) this.#subscribed.delete(`${ref.typeUrl} ${ref.name}`)
+    for (const ref of subscribe) this.#subscribed.set(`${ref.typeUrl} ${ref.name}`, ref)
+    return { subscribe, unsubscribe }
+  }
+}
+
+const pending: Known<never> = { kind: 'pending' }
+
+const clusterNames = new WeakMap<RouteTable, readonly string[]>()
+
+/** All clusters that a table may send to. */
+export function clustersOf(table: RouteTable): readonly string[] {
+  let names = clusterNames.get(table)
+  if (names === undefined) {
+    const routes = table.virtualHosts.flatMap((host) => host.routes)
+    const found = routes.flatMap(({ action }) => (action.kind === 'forward' ? action.clusters.map((c) => c.name) : []))
+    names = [...new Set(found)]
+    clusterNames.set(table, names)
+  }
+  return names
+}
+
+function sameMap<V>(last: ReadonlyMap<string, V>, next: ReadonlyMap<string, V>): ReadonlyMap<string, V> {
+  if (last.size !== next.size) return next
+  for (const [key, value] of next) if (last.get(key) !== value) return next
+  return last
+}
+
+function sameSet(last: ReadonlySet<string>, next: ReadonlySet<string>): ReadonlySet<string> {
+  return last.size === next.size && [...next].every((name) => last.has(name)) ? last : next
+}

@@ -1,0 +1,95 @@
+import type { ClusterSpec, EndpointSpec } from '../model/cluster.ts'
+import type { ClusterResource } from './resources/cluster.ts'
+
+/** What is known of a resource that something depends on. */
+export type Known<T> =
+  /** May still come. */
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'absent' }
+  /** Refused, and nothing good is held. */
+  | { readonly kind: 'rejected'; readonly error: string }
+  | { readonly kind: 'held'; readonly value: T }
+
+export type ClusterStanding = 'pending' | 'absent' | 'rejected' | 'ready'
+
+/**
+ * One cluster's way from CDS and EDS to a complete spec. A new version is used when it is complete, and until then the
+ * old one is; both keep their EDS resource subscribed.
+ */
+export class WatchedCluster {
+  readonly name: string
+  standing: ClusterStanding = 'pending'
+  /** The complete version in use. */
+  spec: ClusterSpec | null = null
+  /** What it is waiting for. */
+  waitsFor = ''
+  #usedCluster: ClusterResource | null = null
+  #usedEndpoints: readonly EndpointSpec[] = noEndpoints
+  #wanted: ClusterResource | null = null
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  /** EDS names that must stay subscribed. */
+  get edsNames(): string[] {
+    const names = [this.#wanted?.edsName, this.#usedCluster?.edsName]
+    return names.filter((name) => name != null)
+  }
+
+  /**
+   * @param removed called with the number of endpoints before and of those that stayed, when more than half went at once
+   */
+  update(
+    cluster: Known<ClusterResource>,
+    endpoints: (edsName: string) => Known<readonly EndpointSpec[]>,
+    removed: (before: number, stayed: number) => void,
+  ): void {
+    this.waitsFor = ''
+    if (cluster.kind === 'absent') {
+      this.#wanted = null
+      this.#usedCluster = null
+      this.spec = null
+      this.standing = 'absent'
+      return
+    }
+    if (cluster.kind !== 'held') {
+      this.standing = this.spec !== null ? 'ready' : cluster.kind
+      this.waitsFor = this.spec !== null ? '' : `Cluster ${this.name}`
+      return
+    }
+    this.#wanted = cluster.value
+    const { edsName } = cluster.value
+    const members = edsName === null ? none : endpoints(edsName)
+    if (members.kind === 'held') this.#use(cluster.value, members.value, removed)
+    else if (members.kind === 'absent') this.#use(cluster.value, noEndpoints, removed)
+    // Refused endpoints leave a cluster without any, unless there are old ones to go on with.
+    else if (members.kind === 'rejected' && this.spec === null) this.#use(cluster.value, noEndpoints, removed)
+    this.standing = this.spec !== null ? 'ready' : 'pending'
+    this.waitsFor = this.spec !== null ? '' : `ClusterLoadAssignment ${edsName}`
+  }
+
+  #use(
+    cluster: ClusterResource,
+    endpoints: readonly EndpointSpec[],
+    removed: (before: number, stayed: number) => void,
+  ): void {
+    if (this.spec !== null && this.#usedCluster === cluster && this.#usedEndpoints === endpoints) return
+    const before = this.#usedEndpoints
+    if (this.spec !== null && before !== endpoints) {
+      const stayed = countStayed(before, endpoints)
+      if (before.length > 1 && stayed * 2 < before.length) removed(before.length, stayed)
+    }
+    this.#usedCluster = cluster
+    this.#usedEndpoints = endpoints
+    this.spec = { ...cluster.spec, endpoints }
+  }
+}
+
+const noEndpoints: readonly EndpointSpec[] = []
+const none: Known<readonly EndpointSpec[]> = { kind: 'held', value: noEndpoints }
+
+function countStayed(before: readonly EndpointSpec[], after: readonly EndpointSpec[]): number {
+  const now = new Set(after.map((e) => `${e.address} ${e.port}`))
+  return before.reduce((n, e) => n + (now.has(`${e.address} ${e.port}`) ? 1 : 0), 0)
+}
