@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises'
-import { connect, createSecureContext, type DetailedPeerCertificate } from 'node:tls'
+import { connect, createSecureContext } from 'node:tls'
 import { InmeshError } from '../errors.ts'
 import { MESH_SERVER_NAME } from './identity-state.ts'
 import { type JoinToken, sha256Hex } from './join-token.ts'
 import { trustAnchors, trustAnchorsFromPem } from './trust-bundle.ts'
+import { rawChain } from './verify.ts'
 
 export interface BootstrapOptions {
   /** "host:port" of the control plane. */
@@ -86,14 +87,4 @@ async function presentedChain(address: string, timeoutMs: number): Promise<Uint8
     clearTimeout(timer)
     socket.destroy()
   }
-}
-
-function rawChain(leaf: DetailedPeerCertificate): Uint8Array[] {
-  const chain: Uint8Array[] = []
-  let last: DetailedPeerCertificate | undefined = leaf
-  while (last?.raw !== undefined && chain.length < 8) {
-    chain.push(last.raw)
-    last = last.issuerCertificate === last ? undefined : last.issuerCertificate
-  }
-  return chain
 }

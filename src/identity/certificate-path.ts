@@ -13,6 +13,8 @@ interface Signer {
 
 /** Certificates from the leaf to the anchor. */
 const MAX_STEPS = 8
+/** Candidates that are looked at. */
+const MAX_BETWEEN = 16
 /** Signature checks for one peer; a chain of look-alike names must not cost more than this. */
 const MAX_CHECKS = 32
 
@@ -23,16 +25,18 @@ const signersOf = new WeakMap<readonly Uint8Array[], readonly Signer[]>()
  * without policies and name constraints, which OpenSSL has checked when the connection was made). OpenSSL knows only the
  * union of all domains' anchors, so it cannot say whose anchor it found.
  *
+ * @param chain DER; the leaf first, then whatever may lie between
  * @param now wall clock ms
  */
 export function findPath(
-  leaf: X509Certificate,
-  sent: readonly X509Certificate[],
+  chain: readonly Uint8Array[],
   anchors: readonly Uint8Array[],
   now: number,
 ): IdentityFailure | undefined {
   const trusted = anchorSigners(anchors)
-  const between = sent.slice(0, MAX_STEPS * 2).flatMap((certificate) => signer(certificate) ?? [])
+  const leaf = parse(chain[0]!)
+  if (leaf === undefined) return identityFailure('MALFORMED', 'OpenSSL cannot read the certificate')
+  let between: readonly Signer[] | undefined
   let checks = 0
   let expired = false
 
@@ -48,6 +52,7 @@ export function findPath(
   const reaches = (subject: X509Certificate, below: number, used: readonly Signer[]): boolean => {
     if (trusted.some((anchor) => issued(subject, anchor, below))) return true
     if (used.length >= MAX_STEPS - 2) return false
+    between ??= chain.slice(1, 1 + MAX_BETWEEN).flatMap((der) => signer(der) ?? [])
     return between.some(
       (by) => !used.includes(by) && issued(subject, by, below) && reaches(by.certificate, below + 1, [...used, by]),
     )
@@ -62,16 +67,17 @@ export function findPath(
 function anchorSigners(anchors: readonly Uint8Array[]): readonly Signer[] {
   let signers = signersOf.get(anchors)
   if (signers === undefined) {
-    signers = anchors.flatMap((der) => signer(parse(der)) ?? [])
+    signers = anchors.flatMap((der) => signer(der) ?? [])
     signersOf.set(anchors, signers)
   }
   return signers
 }
 
-function signer(certificate: X509Certificate | undefined): Signer | undefined {
-  if (certificate === undefined) return undefined
-  const profile = readCertificateProfile(certificate.raw)
+function signer(der: Uint8Array): Signer | undefined {
+  const profile = readCertificateProfile(der)
   if ('failure' in profile || !maySignCertificates(profile)) return undefined
+  const certificate = parse(der)
+  if (certificate === undefined) return undefined
   const { notBefore, notAfter, pathLength = Number.POSITIVE_INFINITY } = profile
   return { certificate, notBefore, notAfter, pathLength }
 }
@@ -80,7 +86,7 @@ function parse(der: Uint8Array): X509Certificate | undefined {
   try {
     return new X509Certificate(der)
   } catch {
-    // An anchor that cannot be read trusts nobody.
+    // What cannot be read vouches for nobody.
     return undefined
   }
 }

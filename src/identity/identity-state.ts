@@ -140,7 +140,13 @@ export class IdentityState {
   }
 
   private verifyOptions(allowedIds: ReadonlySet<string> | undefined): VerifyOptions {
-    return { localTrustDomain: this.trustDomain, allowedIds, denied: this.isDenied, now: this.now }
+    return {
+      localTrustDomain: this.trustDomain,
+      allowedIds,
+      denied: this.isDenied,
+      intermediates: this.identity?.chain.slice(1),
+      now: this.now,
+    }
   }
 
   private requireIdentity(): WorkloadIdentity {

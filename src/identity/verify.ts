@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto'
 import type { DetailedPeerCertificate, PeerCertificate, TLSSocket } from 'node:tls'
 import type { Peer } from '../model/peer.ts'
 import type { TrustBundles } from '../model/snapshot.ts'
@@ -15,12 +14,17 @@ export interface VerifyOptions {
   readonly allowedIds?: ReadonlySet<string> | undefined
   /** Refuses single certificates or ids that are otherwise good. */
   readonly denied?: ((spiffeId: string, serialNumber: string) => boolean) | undefined
+  /**
+   * Intermediate certificates known beforehand, DER: for the path only, never trusted by themselves. Node 24 does not show
+   * a server what its clients sent after the leaf; those of the own chain fit most peers of the own domain.
+   */
+  readonly intermediates?: readonly Uint8Array[] | undefined
   /** Wall clock ms; default Date.now. */
   readonly now?: (() => number) | undefined
 }
 
-/** What is kept of a peer beside the public facts, so that it can be judged again when the bundles change. */
-const leaves = new WeakMap<Peer, X509Certificate>()
+/** DER certificates that a peer sent, leaf first, kept so that it can be judged again when the bundles change. */
+const chains = new WeakMap<Peer, readonly Uint8Array[]>()
 
 /**
  * Who is at the other end of a TLS connection. To be called once, after the handshake and before the first byte is used;
@@ -40,15 +44,16 @@ export function verifyPeer(
   if (tlsVersion !== 'TLSv1.3') {
     return identityFailure('TLS_VERSION', `peer speaks ${tlsVersion ?? 'no TLS'}; the mesh needs TLSv1.3`)
   }
-  const leaf = socket.getPeerX509Certificate()
-  if (leaf === undefined) return identityFailure('NO_CERTIFICATE', 'peer showed no certificate')
+  // Not getPeerX509Certificate(): on a client it takes the chain out of the connection, and the next reader sees none.
+  const chain = rawChain(socket.getPeerCertificate(true))
+  if (chain.length === 0) return identityFailure('NO_CERTIFICATE', 'peer showed no certificate')
   if (!socket.authorized) {
     return identityFailure('UNTRUSTED', `certificate refused by OpenSSL: ${String(socket.authorizationError)}`)
   }
-  const verified = verifyCertificate(leaf, () => sentWith(leaf), role, bundles, options)
+  const verified = verifyChain(chain, role, bundles, options)
   if ('failure' in verified) return verified
   const peer = peerOf(verified.id, verified.profile, tlsVersion, options.localTrustDomain)
-  leaves.set(peer, leaf)
+  chains.set(peer, chain)
   return peer
 }
 
@@ -62,9 +67,9 @@ export function recheckPeer(
   bundles: TrustBundles,
   options: VerifyOptions,
 ): IdentityFailure | undefined {
-  const leaf = leaves.get(peer)
-  if (leaf === undefined) return identityFailure('NO_CERTIFICATE', `${peer.spiffeId} was not verified by this process`)
-  const verified = verifyCertificate(leaf, () => sentWith(leaf), role, bundles, { ...options, walk: true })
+  const chain = chains.get(peer)
+  if (chain === undefined) return identityFailure('NO_CERTIFICATE', `${peer.spiffeId} was not verified by this process`)
+  const verified = verifyChain(chain, role, bundles, { ...options, walk: true })
   return 'failure' in verified ? verified : undefined
 }
 
@@ -78,8 +83,7 @@ export function serverIdentityCheck(
 ): (host: string, certificate: PeerCertificate) => Error | undefined {
   return (_host, certificate) => {
     try {
-      const leaf = new X509Certificate(certificate.raw)
-      const verified = verifyCertificate(leaf, () => sentBefore(certificate), 'server', bundles(), options)
+      const verified = verifyChain(rawChain(certificate), 'server', bundles(), options)
       return 'failure' in verified ? identityError(verified) : undefined
     } catch (error) {
       return identityError(identityFailure('MALFORMED', `certificate cannot be read: ${String(error)}`))
@@ -97,15 +101,19 @@ export function identityError(failure: IdentityFailure): IdentityError {
   return Object.assign(new Error(failure.message), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' as const, reason: failure })
 }
 
-/** Steps 2 to 5: profile, bundle, path, lists. `walk` walks the path even if OpenSSL's verdict would be enough. */
-export function verifyCertificate(
-  leaf: X509Certificate,
-  sent: () => readonly X509Certificate[],
+/**
+ * The part after TLS: profile, bundle, path, lists. `chain` is DER, leaf first, and comes from a connection that OpenSSL has
+ * authorized; with `walk` the path is walked even if OpenSSL's verdict is enough.
+ */
+export function verifyChain(
+  chain: readonly Uint8Array[],
   role: PeerRole,
   bundles: TrustBundles,
   options: VerifyOptions & { readonly walk?: boolean },
 ): { id: SpiffeId; profile: CertificateProfile } | IdentityFailure {
-  const profile = readCertificateProfile(leaf.raw)
+  const [leaf] = chain
+  if (leaf === undefined) return identityFailure('NO_CERTIFICATE', 'peer showed no certificate')
+  const profile = readCertificateProfile(leaf)
   if ('failure' in profile) return profile
   const id = checkLeaf(profile, role)
   if ('failure' in id) return id
@@ -117,7 +125,7 @@ export function verifyCertificate(
     return identityFailure('NO_BUNDLE', `no trust bundle for ${id.trustDomain}, so ${id.text} is not trusted`)
   }
   if (bundles.size > 1 || options.walk === true) {
-    const failure = findPath(leaf, sent(), anchors, now)
+    const failure = findPath([...chain, ...(options.intermediates ?? [])], anchors, now)
     if (failure !== undefined) return identityFailure(failure.failure, `${id.text}: ${failure.message}`)
   }
   if (options.denied?.(id.text, profile.serialNumber) === true) {
@@ -143,26 +151,16 @@ function peerOf(id: SpiffeId, profile: CertificateProfile, tlsVersion: string, l
   }
 }
 
-/** Node links what the peer sent by issuer; only candidates come of it, every signature is checked by the walk. */
-function sentWith(leaf: X509Certificate): X509Certificate[] {
-  const sent: X509Certificate[] = []
-  let last: X509Certificate | undefined = leaf
-  while (sent.length < 8) {
-    last = last.issuerCertificate
-    if (last === undefined || sent.some((c) => c.raw.equals(last!.raw))) break
-    sent.push(last)
+/** What the peer sent, as Node links it by issuer: candidates for the path, every signature is checked there. */
+export function rawChain(certificate: PeerCertificate | DetailedPeerCertificate): Uint8Array[] {
+  const chain: Uint8Array[] = []
+  let last: Partial<DetailedPeerCertificate> | undefined = certificate
+  while (last?.raw !== undefined && chain.length < MAX_CHAIN) {
+    chain.push(last.raw)
+    last = last.issuerCertificate === last ? undefined : last.issuerCertificate
   }
-  return sent
+  return chain
 }
 
-function sentBefore(certificate: PeerCertificate | DetailedPeerCertificate): X509Certificate[] {
-  const sent: X509Certificate[] = []
-  let last = certificate as Partial<DetailedPeerCertificate>
-  while (sent.length < 8) {
-    const issuer: DetailedPeerCertificate | undefined = last.issuerCertificate
-    if (issuer === undefined || issuer === last || issuer.raw === undefined) break
-    sent.push(new X509Certificate(issuer.raw))
-    last = issuer
-  }
-  return sent
-}
+/** Certificates of one peer that are looked at. */
+const MAX_CHAIN = 8

@@ -1,5 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
-import { verifyCertificate } from '../../../src/identity/verify.ts'
+import { verifyChain } from '../../../src/identity/verify.ts'
 import type { Authority } from '../authority.ts'
 import { IssueError } from '../issue-error.ts'
 import type { Attestor } from './attestor.ts'
@@ -12,7 +12,7 @@ export function certificateAttestor(authority: Authority): Attestor {
     async attest({ peerCertificate }) {
       const leaf = peerCertificate as X509Certificate
       // TLS has verified it when the connection was made; it may have expired since.
-      const verified = verifyCertificate(leaf, () => [], 'client', authority.bundles, {
+      const verified = verifyChain([leaf.raw, ...authority.intermediates], 'client', authority.bundles, {
         localTrustDomain: authority.trustDomain,
         now: authority.now,
         walk: true,

@@ -1,4 +1,4 @@
-import { type KeyObject, X509Certificate } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { durationFromMs } from '@bufbuild/protobuf/wkt'
 import { Client, type ServiceError, status } from '@grpc/grpc-js'
@@ -114,8 +114,7 @@ function accept(response: IssueResponse, key: KeyObject, expected: SpiffeId): Is
       "the certificate is expired on arrival: this clock and the authority's differ",
     )
   }
-  const [leaf, ...between] = response.chain.map((der) => new X509Certificate(der))
-  const untrusted = findPath(leaf!, between, bundles.get(expected.trustDomain) ?? [], Date.now())
+  const untrusted = findPath(response.chain, bundles.get(expected.trustDomain) ?? [], Date.now())
   if (untrusted !== undefined) {
     throw new InmeshError('ERR_INMESH_IDENTITY', `certificate from the authority: ${untrusted.message}`)
   }
