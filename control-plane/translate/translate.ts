@@ -1,13 +1,161 @@
-import type { MeshRevision, Translation } from './types.ts'
+import { PASSTHROUGH_CLUSTER, TRUST_BUNDLE_SECRET, TypeUrl } from '../../src/xds/proto.ts'
+import { ResourceCache } from './cache.ts'
+import { isForeign } from './class.ts'
+import { cluster, passthroughCluster, retryFloor } from './cluster.ts'
+import type { Built } from './encode.ts'
+import { loadAssignment } from './endpoints.ts'
+import { inboundAddress, inboundListener } from './inbound.ts'
+import { clientListener, dial, isRoutable, routeNameOf } from './listener.ts'
+import { ruleNamespace } from './merge.ts'
+import { MeshIndex } from './mesh-index.ts'
+import { ALLOW_ANY, allowAny, BLOCK_ALL, blockAll, routeConfiguration } from './route.ts'
+import { routeViewKey } from './routing.ts'
+import { trustBundleSecret } from './secret.ts'
+import type { ClientView, EncodedResource, MeshRevision, Translation } from './types.ts'
 
 /**
  * The xDS resources of one revision, made when somebody asks for them. What did not change since `previous` keeps its
  * version and its bytes.
  */
 export function translate(revision: MeshRevision, previous: Translation | null): Translation {
-  return {
-    revision: revision.revision,
-    resolve: (typeUrl, name, client) => previous?.resolve(typeUrl, name, client),
-    references: (typeUrl, name, client) => previous?.references(typeUrl, name, client) ?? [],
+  const cache = previous instanceof CachedTranslation ? previous.cache : new ResourceCache()
+  cache.advance()
+  return new CachedTranslation(revision, cache)
+}
+
+/** How to make a resource, and what makes it differ: between clients (`view`) and between revisions (`inputs`). */
+interface Recipe {
+  readonly view: string
+  readonly inputs: string
+  readonly build: () => Built
+}
+
+class CachedTranslation implements Translation {
+  readonly revision: number
+  readonly cache: ResourceCache
+  readonly #index: MeshIndex
+  /** Made for this revision, by type, name and view. */
+  readonly #built = new Map<string, Built>()
+
+  constructor(revision: MeshRevision, cache: ResourceCache) {
+    this.revision = revision.revision
+    this.cache = cache
+    this.#index = new MeshIndex(revision)
   }
+
+  resolve(typeUrl: string, name: string, client: ClientView): EncodedResource | undefined {
+    return this.#get(typeUrl, name, client)?.resource
+  }
+
+  references(typeUrl: string, name: string, client: ClientView): readonly { typeUrl: string; name: string }[] {
+    return this.#get(typeUrl, name, client)?.references ?? []
+  }
+
+  #get(typeUrl: string, name: string, client: ClientView): Built | undefined {
+    const recipe = this.#recipe(typeUrl, name, client)
+    if (recipe === undefined) return undefined
+    const key = `${typeUrl}\n${name}\n${client.clientClass}\n${recipe.view}`
+    let built = this.#built.get(key)
+    if (built === undefined) {
+      built = this.cache.get(key, recipe.inputs, recipe.build)
+      this.#built.set(key, built)
+    }
+    return built
+  }
+
+  #recipe(typeUrl: string, name: string, client: ClientView): Recipe | undefined {
+    switch (typeUrl) {
+      case TypeUrl.listener:
+        return this.#listener(name, client)
+      case TypeUrl.route:
+        return this.#route(name, client)
+      case TypeUrl.cluster:
+        return this.#cluster(name, client)
+      case TypeUrl.endpoints:
+        return this.#endpoints(name, client)
+      case TypeUrl.secret:
+        if (name !== TRUST_BUNDLE_SECRET || isForeign(client.clientClass)) return undefined
+        return { view: '', inputs: this.#index.bundlesKey, build: () => trustBundleSecret(this.#index) }
+      default:
+        return undefined
+    }
+  }
+
+  #listener(name: string, client: ClientView): Recipe | undefined {
+    const index = this.#index
+    const address = inboundAddress(name, client)
+    if (address !== undefined) {
+      const labels = Object.entries(client.labels).sort()
+      return {
+        view: JSON.stringify([client.namespace, labels]),
+        inputs: index.configKey,
+        build: () => inboundListener(index, name, address, client),
+      }
+    }
+    const dialled = dial(index, name, client)
+    const routeName = dialled === undefined ? undefined : routeNameOf(index, dialled, client)
+    if (routeName === undefined) return undefined
+    return { view: routeName, inputs: '', build: () => clientListener(name, routeName) }
+  }
+
+  #route(name: string, client: ClientView): Recipe | undefined {
+    const index = this.#index
+    if (!isForeign(client.clientClass)) {
+      if (name === ALLOW_ANY) return { view: '', inputs: '', build: allowAny }
+      if (name === BLOCK_ALL) return { view: '', inputs: '', build: blockAll }
+    }
+    const parsed = parseName(name)
+    if (parsed === undefined || parsed.subset !== '' || !isRoutable(index, parsed.host, parsed.port)) return undefined
+    return {
+      view: routeViewKey(index, parsed.host, client),
+      inputs: index.configKey,
+      build: () => routeConfiguration(index, parsed.host, parsed.port, client),
+    }
+  }
+
+  #cluster(name: string, client: ClientView): Recipe | undefined {
+    const index = this.#index
+    if (name === PASSTHROUGH_CLUSTER)
+      return isForeign(client.clientClass) ? undefined : { view: '', inputs: '', build: passthroughCluster }
+    const target = this.#target(name)
+    if (target === undefined) return undefined
+    const { host, subset, port } = target
+    return {
+      view: ruleNamespace(index, host, client.namespace) ?? '',
+      inputs: `${index.configKey} ${retryFloor(index.instances)} ${endpointsKey(index, host)}`,
+      build: () => cluster(index, host, subset, port, client),
+    }
+  }
+
+  #endpoints(name: string, client: ClientView): Recipe | undefined {
+    const index = this.#index
+    const target = this.#target(name)
+    if (target === undefined) return undefined
+    const { host, subset, port } = target
+    return {
+      view: ruleNamespace(index, host, client.namespace) ?? '',
+      inputs: `${index.configKey} ${endpointsKey(index, host)}`,
+      build: () => loadAssignment(index, host, subset, port, client),
+    }
+  }
+
+  /** A cluster exists for every service, and for every host that a rule sends calls to (then without endpoints: 503). */
+  #target(name: string) {
+    const parsed = parseName(name)
+    const exists =
+      parsed !== undefined && (this.#index.services.has(parsed.host) || this.#index.destinations.has(parsed.host))
+    return exists ? parsed : undefined
+  }
+}
+
+function endpointsKey(index: MeshIndex, host: string): string {
+  return index.services.get(host)?.endpointsKey ?? ''
+}
+
+/** Reads `outbound|PORT|SUBSET|HOST`. */
+function parseName(name: string): { port: number; subset: string; host: string } | undefined {
+  const match = /^outbound\|([1-9]\d{0,4})\|([A-Za-z0-9._-]{0,63})\|([^|]{1,253})$/.exec(name)
+  if (match === null) return undefined
+  const [, port, subset, host] = match
+  return Number(port) <= 65_535 ? { port: Number(port), subset: subset!, host: host! } : undefined
 }

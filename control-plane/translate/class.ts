@@ -1,0 +1,94 @@
+import { RE2JS } from 're2js'
+import type { StringMatch } from '../../src/model/match.ts'
+import type { MatchPlan, RetryPlan, RoutePlan } from './routing.ts'
+import type { ClientClass } from './types.ts'
+
+/**
+ * What differs between client classes. One value that a gRPC client cannot use makes it refuse the whole resource, so
+ * it is left out or put in other words here; peers of either class are tested against this.
+ */
+
+/** The retry conditions that gRPC knows (gRFC A44). */
+const grpcRetryWords = new Set(['cancelled', 'deadline-exceeded', 'internal', 'resource-exhausted', 'unavailable'])
+
+export function isForeign(clientClass: ClientClass): boolean {
+  return clientClass !== 'inmesh'
+}
+
+/** null = no retry policy at all: gRPC refuses one that has no condition left. */
+export function retryFor(clientClass: ClientClass, retry: RetryPlan | null): RetryPlan | null {
+  if (retry === null || !isForeign(clientClass)) return retry
+  const retryOn = retry.retryOn.filter((word) => grpcRetryWords.has(word))
+  // grpc-js-xds reads an interval of whole seconds as ten times as long.
+  const wholeSeconds = retry.baseIntervalMs % 1000 === 0
+  const baseIntervalMs = clientClass === 'grpc-js' && wholeSeconds ? retry.baseIntervalMs - 1 : retry.baseIntervalMs
+  return retryOn.length === 0 ? null : { ...retry, retryOn, statusCodes: [], baseIntervalMs }
+}
+
+/**
+ * The whole-call deadline for gRPC, ms; 0 = none. A default timeout ends at the response headers, which gRPC cannot
+ * express: as a deadline it would cut streams, so only one that somebody asked for becomes a deadline.
+ */
+export function streamDurationMs(plan: RoutePlan): number {
+  return plan.timeoutAsked ? plan.timeoutMs : 0
+}
+
+/** A condition on a header as every class understands it; `absentMatches` = also true when the header is not there. */
+export interface HeaderCondition {
+  readonly name: string
+  readonly kind: 'present' | 'absent' | 'matches' | 'differs'
+  readonly match?: StringMatch
+  /** For 'differs': whether a request without the header fulfils it. */
+  readonly absentMatches?: boolean
+}
+
+/** Most routes that one route may become for a client that cannot say "absent or different" in one condition. */
+const maxVariants = 16
+
+/**
+ * The conditions on headers, as alternatives of which each must become a route of its own; [] = this client can never
+ * fulfil them.
+ */
+export function headerAlternatives(clientClass: ClientClass, match: MatchPlan): HeaderCondition[][] {
+  const conditions: HeaderCondition[] = []
+  for (const [name, value] of Object.entries(match.headers))
+    conditions.push(value === 'present' ? { name, kind: 'present' } : { name, kind: 'matches', match: value })
+  for (const [name, value] of Object.entries(match.withoutHeaders))
+    conditions.push(value === 'present' ? { name, kind: 'absent' } : { name, kind: 'differs', match: value })
+  if (match.authority !== undefined) conditions.push({ name: ':authority', kind: 'matches', match: match.authority })
+  if (!isForeign(clientClass)) {
+    if (match.method !== undefined) conditions.push({ name: ':method', kind: 'matches', match: match.method })
+    return [conditions.map((condition) => ({ ...condition, absentMatches: true }))]
+  }
+  // gRPC calls are POSTs without a query; its routes cannot ask for either (gRFC A28).
+  if (match.method !== undefined && !matchesText(match.method, 'POST')) return []
+  if (Object.keys(match.queryParams).length > 0) return []
+  // grpc-js-xds lets an inverted condition match a header that is absent; the others follow A28 and do not.
+  if (clientClass === 'grpc-js') return [conditions]
+  return conditions.reduce<HeaderCondition[][]>(
+    (alternatives, condition) => {
+      if (condition.kind !== 'differs' || alternatives.length >= maxVariants)
+        return alternatives.map((one) => [...one, condition])
+      return alternatives.flatMap((one) => [
+        [...one, condition],
+        [...one, { name: condition.name, kind: 'absent' }],
+      ])
+    },
+    [[]],
+  )
+}
+
+function matchesText(match: StringMatch, text: string): boolean {
+  switch (match.kind) {
+    case 'exact':
+      return text === match.value
+    case 'prefix':
+      return text.startsWith(match.value)
+    case 'suffix':
+      return text.endsWith(match.value)
+    case 'contains':
+      return text.includes(match.value)
+    case 'regex':
+      return RE2JS.compile(match.value).testExact(text)
+  }
+}

@@ -1,0 +1,59 @@
+import { ListenerSchema } from '../../src/gen/envoy/config/listener/v3/listener_pb.js'
+import { RouterSchema } from '../../src/gen/envoy/extensions/filters/http/router/v3/router_pb.js'
+import { HttpConnectionManagerSchema } from '../../src/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import { clusterName, TypeUrl } from '../../src/xds/proto.ts'
+import { isForeign } from './class.ts'
+import { type Built, encode, pack } from './encode.ts'
+import { dialledHosts, parseAuthority } from './hosts.ts'
+import type { MeshIndex } from './mesh-index.ts'
+import { ALLOW_ANY, BLOCK_ALL } from './route.ts'
+import { ads } from './tls.ts'
+import type { ClientView } from './types.ts'
+
+/** What a dialled authority is: a host with a port, or one that nobody knows. */
+export type Dialled = { readonly host: string; readonly port: number } | 'unknown'
+
+/** undefined = not an authority at all. */
+export function dial(index: MeshIndex, authority: string, client: ClientView): Dialled | undefined {
+  const parsed = parseAuthority(authority)
+  if (parsed === undefined) return undefined
+  const { port } = parsed
+  const candidates = dialledHosts(parsed.host, client.namespace, index.settings.domain)
+  const host = candidates.find((candidate) => isRoutable(index, candidate, port))
+  return host === undefined ? 'unknown' : { host, port }
+}
+
+/**
+ * A service that ever registered answers on every port: it declares none. A host that only a VirtualService knows
+ * counts on port 80, as in Istio.
+ */
+export function isRoutable(index: MeshIndex, host: string, port: number): boolean {
+  return index.services.has(host) || (port === 80 && index.virtualService(host) !== undefined)
+}
+
+/** RDS name of what was dialled; undefined = this client class has no listener for it (it resolves by other means). */
+export function routeNameOf(index: MeshIndex, dialled: Dialled, client: ClientView): string | undefined {
+  if (dialled !== 'unknown') return clusterName(dialled.port, '', dialled.host)
+  if (isForeign(client.clientClass)) return undefined
+  return index.settings.outboundTrafficPolicy === 'REGISTRY_ONLY' ? BLOCK_ALL : ALLOW_ANY
+}
+
+/** LDS for a client, under the name that it asked for (gRFC A27: api_listener, routes by RDS, the router last). */
+export function clientListener(name: string, routeName: string): Built {
+  const manager = pack(HttpConnectionManagerSchema, {
+    statPrefix: routeName,
+    routeSpecifier: { case: 'rds', value: { configSource: ads, routeConfigName: routeName } },
+    httpFilters: [routerFilter()],
+  })
+  return {
+    resource: encode(TypeUrl.listener, name, ListenerSchema, { name, apiListener: { apiListener: manager } }),
+    references: [{ typeUrl: TypeUrl.route, name: routeName }],
+  }
+}
+
+export function routerFilter() {
+  return {
+    name: 'envoy.filters.http.router',
+    configType: { case: 'typedConfig' as const, value: pack(RouterSchema, {}) },
+  }
+}

@@ -1,0 +1,164 @@
+import { createHash } from 'node:crypto'
+import type { AuthorizationPolicySpec } from '../resources/authorization-policy.ts'
+import type { DestinationRuleSpec } from '../resources/destination-rule.ts'
+import type { PeerAuthenticationSpec } from '../resources/peer-authentication.ts'
+import type { ServicePolicySpec } from '../resources/service-policy.ts'
+import type { TrafficSplitSpec } from '../resources/traffic-split.ts'
+import type { VirtualServiceSpec } from '../resources/virtual-service.ts'
+import type { EndpointRecord, StoredObject } from '../store/store.ts'
+import { expandHost, hostCovers, mostSpecificHost, serviceHost } from './hosts.ts'
+import { compareText, objectName, type Rule, rulesOf } from './rule.ts'
+import type { MeshRevision, MeshSettings } from './types.ts'
+
+/** A service that has ever registered. */
+export interface Service {
+  /** Fully qualified. */
+  readonly host: string
+  readonly service: string
+  readonly namespace: string
+  /** By address and port. */
+  readonly endpoints: readonly EndpointRecord[]
+  /** Equal texts = equal endpoints. */
+  readonly endpointsKey: string
+}
+
+/** One revision, arranged for the questions of the translation. Built once per revision; immutable. */
+export class MeshIndex {
+  readonly settings: MeshSettings
+  readonly services: ReadonlyMap<string, Service>
+  /** Hosts that some rule sends calls to, known or not. */
+  readonly destinations: ReadonlySet<string>
+  readonly authorization: readonly { object: StoredObject; spec: AuthorizationPolicySpec | undefined }[]
+  readonly peerAuthentication: readonly { object: StoredObject; spec: PeerAuthenticationSpec | undefined }[]
+  /** Equal texts = equal settings, objects and services, whatever the endpoints. */
+  readonly configKey: string
+  /** Equal texts = equal trust bundles. */
+  readonly bundlesKey: string
+  readonly trustBundles: MeshRevision['trustBundles']
+  /** Registered processes. */
+  readonly instances: number
+  readonly #virtualServices: ReadonlyMap<string, Rule<VirtualServiceSpec>>
+  readonly #wildcards: readonly string[]
+  readonly #rulesByNamespace: ReadonlyMap<string, readonly { host: string; rule: Rule<DestinationRuleSpec> }[]>
+  readonly #rulesFor = new Map<string, readonly Rule<DestinationRuleSpec>[]>()
+  readonly #policies = new Map<string, Rule<ServicePolicySpec>>()
+  readonly #splits: ReadonlyMap<string, readonly Rule<TrafficSplitSpec>[]>
+
+  constructor(revision: MeshRevision) {
+    const { settings, objects } = revision
+    this.settings = settings
+    this.trustBundles = revision.trustBundles
+    this.services = servicesOf(revision)
+    this.instances = new Set(revision.endpoints.map((e) => e.instanceId)).size
+    const expand = (host: string, rule: Rule<unknown>) => expandHost(host, rule.object.namespace, settings.domain)
+
+    const virtualServices = rulesOf(objects, 'VirtualService').filter(
+      ({ spec }) => spec.gateways === undefined || spec.gateways.includes('mesh'),
+    )
+    this.#virtualServices = firstByHost(virtualServices, (rule) => rule.spec.hosts.map((host) => expand(host, rule)))
+    this.#wildcards = [...this.#virtualServices.keys()].filter((host) => host.includes('*'))
+    this.#rulesByNamespace = Map.groupBy(
+      rulesOf(objects, 'DestinationRule').map((rule) => ({ host: expand(rule.spec.host, rule), rule })),
+      ({ rule }) => rule.object.namespace,
+    )
+    const splits = rulesOf(objects, 'TrafficSplit')
+    this.#splits = Map.groupBy(splits.toSorted(newestFirst), (rule) => expand(rule.spec.destinationService, rule))
+    for (const rule of rulesOf(objects, 'ServicePolicy')) {
+      const host = expand(rule.spec.service, rule)
+      const before = this.#policies.get(host)
+      const home = this.services.get(host)?.namespace
+      // One in the service's own namespace comes before those of others, then the oldest.
+      if (before === undefined || (before.object.namespace !== home && rule.object.namespace === home))
+        this.#policies.set(host, rule)
+    }
+    this.destinations = new Set([
+      ...this.#splits.keys(),
+      ...virtualServices.flatMap((rule) =>
+        rule.spec.http.flatMap((http) => http.route.map((route) => expand(route.destination.host, rule))),
+      ),
+    ])
+    this.authorization = withSpecs(objects, 'AuthorizationPolicy')
+    this.peerAuthentication = withSpecs(objects, 'PeerAuthentication')
+    this.configKey = configKey(revision, this.services)
+    this.bundlesKey = JSON.stringify([...revision.trustBundles].sort(([a], [b]) => compareText(a, b)))
+  }
+
+  /** The one that decides for a host: its own, else that of the longest wildcard; of several the oldest. */
+  virtualService(host: string): Rule<VirtualServiceSpec> | undefined {
+    const own = this.#virtualServices.get(host)
+    if (own !== undefined) return own
+    const pattern = mostSpecificHost(this.#wildcards, host)
+    return pattern === undefined ? undefined : this.#virtualServices.get(pattern)
+  }
+
+  servicePolicy(host: string): Rule<ServicePolicySpec> | undefined {
+    return this.#policies.get(host)
+  }
+
+  /** Of the splits of a host, the newest for this caller, else the newest for all callers. */
+  trafficSplit(host: string, callerHost: string): Rule<TrafficSplitSpec> | undefined {
+    const splits = this.#splits.get(host) ?? []
+    const expand = (rule: Rule<TrafficSplitSpec>) =>
+      rule.spec.sourceService === undefined
+        ? undefined
+        : expandHost(rule.spec.sourceService, rule.object.namespace, this.settings.domain)
+    return splits.find((rule) => expand(rule) === callerHost) ?? splits.find((rule) => expand(rule) === undefined)
+  }
+
+  /** The rules of one namespace with the most specific host that covers `host`, oldest first; none if there is none. */
+  destinationRulesIn(namespace: string, host: string): readonly Rule<DestinationRuleSpec>[] {
+    const key = `${namespace} ${host}`
+    let found = this.#rulesFor.get(key)
+    if (found === undefined) {
+      const here = this.#rulesByNamespace.get(namespace) ?? []
+      const covering = here.filter((entry) => hostCovers(entry.host, host))
+      const best = mostSpecificHost(
+        covering.map((entry) => entry.host),
+        host,
+      )
+      found = covering.filter((entry) => entry.host === best).map((entry) => entry.rule)
+      this.#rulesFor.set(key, found)
+    }
+    return found
+  }
+}
+
+function newestFirst(a: Rule<TrafficSplitSpec>, b: Rule<TrafficSplitSpec>): number {
+  return b.object.updatedAt - a.object.updatedAt || b.object.revision - a.object.revision || compareText(a.name, b.name)
+}
+
+function firstByHost<T>(rules: readonly T[], hostsOf: (rule: T) => readonly string[]): Map<string, T> {
+  const first = new Map<string, T>()
+  for (const rule of rules) for (const host of hostsOf(rule)) if (!first.has(host)) first.set(host, rule)
+  return first
+}
+
+/** Policies that cannot be read stay in the list: leaving one out could open what it closes. */
+function withSpecs<Name extends 'AuthorizationPolicy' | 'PeerAuthentication'>(
+  objects: readonly StoredObject[],
+  kind: Name,
+) {
+  const readable = new Map(rulesOf(objects, kind).map((rule) => [rule.object, rule.spec]))
+  return objects.filter((object) => object.kind === kind).map((object) => ({ object, spec: readable.get(object) }))
+}
+
+function servicesOf(revision: MeshRevision): Map<string, Service> {
+  const { domain } = revision.settings
+  const endpoints = Map.groupBy(revision.endpoints, (e) => serviceHost(e.service, e.namespace, domain))
+  const services = new Map<string, Service>()
+  for (const { service, namespace } of [...revision.services, ...revision.endpoints]) {
+    const host = serviceHost(service, namespace, domain)
+    if (services.has(host)) continue
+    const own = (endpoints.get(host) ?? []).toSorted((a, b) => compareText(a.address, b.address) || a.port - b.port)
+    services.set(host, { host, service, namespace, endpoints: own, endpointsKey: JSON.stringify(own) })
+  }
+  return services
+}
+
+function configKey(revision: MeshRevision, services: ReadonlyMap<string, Service>): string {
+  const hash = createHash('sha256').update(JSON.stringify(revision.settings))
+  for (const object of revision.objects.map((o) => `${objectName(o)}@${o.uid}@${o.revision}`).sort())
+    hash.update(`\n${object}`)
+  for (const host of [...services.keys()].sort()) hash.update(`\n${host}`)
+  return hash.digest('base64url')
+}

@@ -1,0 +1,132 @@
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { AnySchema } from '@bufbuild/protobuf/wkt'
+import type {
+  QueryParameterMatcherSchema,
+  RouteActionSchema,
+  RouteSchema,
+} from '../../src/gen/envoy/config/route/v3/route_components_pb.js'
+import { RouteConfigurationSchema } from '../../src/gen/envoy/config/route/v3/route_pb.js'
+import { RoutePolicySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
+import { clusterName, MetadataKey, PASSTHROUGH_CLUSTER, TypeUrl } from '../../src/xds/proto.ts'
+import { headerAlternatives, isForeign, retryFor, streamDurationMs } from './class.ts'
+import { type Built, duration, encode, pack, sorted } from './encode.ts'
+import { headerMatcher, stringMatcher, wholeRegex } from './matchers.ts'
+import type { MeshIndex } from './mesh-index.ts'
+import { type MatchPlan, planRoutes, type RoutePlan } from './routing.ts'
+import { compareText } from './rule.ts'
+import type { ClientClass, ClientView } from './types.ts'
+
+type RouteInit = MessageInitShape<typeof RouteSchema>
+
+/** RDS names of Istio's two answers to hosts that nobody knows. */
+export const ALLOW_ANY = 'allow_any'
+export const BLOCK_ALL = 'block_all'
+
+/** RDS: one virtual host for whatever name the client dialled, since the listener has chosen the service already. */
+export function routeConfiguration(index: MeshIndex, host: string, port: number, client: ClientView): Built {
+  const plans = planRoutes(index, host, port, client)
+  const routes = plans.flatMap((plan) => routesOf(plan, client.clientClass))
+  const clusters = new Set(plans.flatMap((plan) => plan.clusters.map((cluster) => cluster.name)))
+  const references = [...clusters].sort(compareText).map((cluster) => ({ typeUrl: TypeUrl.cluster, name: cluster }))
+  return build(clusterName(port, '', host), `${host}:${port}`, routes, references)
+}
+
+/** Dials what the caller named, with no timeout and no retries. */
+export function allowAny(): Built {
+  const route: RouteInit = {
+    name: ALLOW_ANY,
+    match: { pathSpecifier: { case: 'prefix', value: '/' } },
+    action: {
+      case: 'route',
+      value: { clusterSpecifier: { case: 'cluster', value: PASSTHROUGH_CLUSTER }, timeout: duration(0) },
+    },
+  }
+  return build(ALLOW_ANY, ALLOW_ANY, [route], [{ typeUrl: TypeUrl.cluster, name: PASSTHROUGH_CLUSTER }])
+}
+
+/** REGISTRY_ONLY: 502, as Istio's. */
+export function blockAll(): Built {
+  const route: RouteInit = {
+    name: BLOCK_ALL,
+    match: { pathSpecifier: { case: 'prefix', value: '/' } },
+    action: { case: 'directResponse', value: { status: 502 } },
+  }
+  return build(BLOCK_ALL, BLOCK_ALL, [route], [])
+}
+
+function build(name: string, hostName: string, routes: RouteInit[], references: Built['references']): Built {
+  const virtualHosts = [{ name: hostName, domains: ['*'], routes }]
+  return { resource: encode(TypeUrl.route, name, RouteConfigurationSchema, { name, virtualHosts }), references }
+}
+
+/** One route, or several where a client cannot say the conditions in one, or none if it can never fulfil them. */
+function routesOf(plan: RoutePlan, clientClass: ClientClass): RouteInit[] {
+  return headerAlternatives(clientClass, plan.match).map((conditions) => ({
+    name: plan.name,
+    match: {
+      ...pathMatch(plan.match),
+      headers: conditions.map(headerMatcher),
+      queryParameters: queryMatchers(plan.match),
+    },
+    action: { case: 'route', value: action(plan, clientClass) },
+    ...(isForeign(clientClass) ? {} : { metadata: metadata(plan) }),
+  }))
+}
+
+function pathMatch({ uri, ignoreUriCase }: MatchPlan) {
+  if (uri?.kind === 'regex')
+    return { pathSpecifier: { case: 'safeRegex' as const, value: { regex: wholeRegex(uri.value) } } }
+  const caseSensitive = ignoreUriCase ? { caseSensitive: false } : {}
+  if (uri?.kind === 'exact') return { pathSpecifier: { case: 'path' as const, value: uri.value }, ...caseSensitive }
+  return { pathSpecifier: { case: 'prefix' as const, value: uri?.value ?? '/' }, ...caseSensitive }
+}
+
+function queryMatchers({ queryParams }: MatchPlan): MessageInitShape<typeof QueryParameterMatcherSchema>[] {
+  return Object.entries(queryParams).map(([name, match]) => ({
+    name,
+    queryParameterMatchSpecifier:
+      match === 'present'
+        ? { case: 'presentMatch' as const, value: true }
+        : { case: 'stringMatch' as const, value: stringMatcher(match) },
+  }))
+}
+
+function action(plan: RoutePlan, clientClass: ClientClass): MessageInitShape<typeof RouteActionSchema> {
+  const retry = retryFor(clientClass, plan.retry)
+  const [only, ...more] = plan.clusters
+  return {
+    clusterSpecifier:
+      more.length === 0
+        ? { case: 'cluster', value: only!.name }
+        : {
+            case: 'weightedClusters',
+            value: { clusters: plan.clusters.map(({ name, weight }) => ({ name, weight })) },
+          },
+    ...(isForeign(clientClass)
+      ? { maxStreamDuration: { maxStreamDuration: duration(streamDurationMs(plan)) } }
+      : { timeout: duration(plan.timeoutMs) }),
+    ...(retry === null
+      ? {}
+      : {
+          retryPolicy: {
+            retryOn: retry.retryOn.join(','),
+            numRetries: retry.attempts,
+            retriableStatusCodes: [...retry.statusCodes],
+            retryBackOff: {
+              baseInterval: duration(retry.baseIntervalMs),
+              maxInterval: duration(retry.baseIntervalMs * 10),
+            },
+            ...(retry.perTryTimeoutMs > 0 ? { perTryTimeout: duration(retry.perTryTimeoutMs) } : {}),
+          },
+        }),
+  }
+}
+
+function metadata(plan: RoutePlan) {
+  const policy = pack(RoutePolicySchema, {
+    timeoutUntilHeaders: plan.timeoutUntilHeaders,
+    decidedBy: sorted(plan.decidedBy),
+    notes: [...plan.notes],
+  })
+  return { typedFilterMetadata: { [MetadataKey.route]: create(AnySchema, policy) } }
+}

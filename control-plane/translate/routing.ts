@@ -1,0 +1,215 @@
+import { clusterName } from '../../src/xds/proto.ts'
+import { servicePolicyDefaults } from '../resources/service-policy.ts'
+import { type HttpMatch, type HttpRoute, isCatchAll, type VirtualServiceSpec } from '../resources/virtual-service.ts'
+import { expandHost, serviceHost } from './hosts.ts'
+import { mergedRule } from './merge.ts'
+import type { MeshIndex } from './mesh-index.ts'
+import type { Rule } from './rule.ts'
+import type { ClientView } from './types.ts'
+
+/** What a route shall do, before it is put in the words that a client class understands. */
+export interface RoutePlan {
+  readonly name: string
+  readonly match: MatchPlan
+  readonly clusters: readonly { readonly name: string; readonly weight: number }[]
+  /** ms; 0 = none. */
+  readonly timeoutMs: number
+  /** Until the response headers only. */
+  readonly timeoutUntilHeaders: boolean
+  /** Whether somebody asked for this timeout, rather than the default. */
+  readonly timeoutAsked: boolean
+  readonly retry: RetryPlan | null
+  readonly decidedBy: Readonly<Record<string, string>>
+  readonly notes: readonly string[]
+}
+
+/** The conditions that are left to the data plane; those about the caller and the port are decided here. */
+export type MatchPlan = Pick<
+  HttpMatch,
+  'uri' | 'ignoreUriCase' | 'method' | 'authority' | 'headers' | 'withoutHeaders' | 'queryParams'
+>
+
+export interface RetryPlan {
+  readonly retryOn: readonly string[]
+  readonly statusCodes: readonly number[]
+  readonly attempts: number
+  /** ms; 0 = none. */
+  readonly perTryTimeoutMs: number
+  readonly baseIntervalMs: number
+}
+
+/** The mission's default: when the caller's method allows it (the data plane's gate). */
+const defaultRetryOn = 'connect-failure,retriable-4xx,503'
+const defaultBaseIntervalMs = 25
+
+const everything: MatchPlan = { ignoreUriCase: false, headers: {}, withoutHeaders: {}, queryParams: {} }
+
+/** Routes of one host as this client shall see them, in order. */
+export function planRoutes(index: MeshIndex, host: string, port: number, client: ClientView): RoutePlan[] {
+  const rule = index.virtualService(host)
+  if (rule !== undefined && rule.spec.http.length > 0) return fromVirtualService(index, rule, host, port, client)
+  return fromTrafficSplit(index, host, port, client)
+}
+
+/** What of the client decides about the routes of a host: equal texts = equal routes, all else being equal. */
+export function routeViewKey(index: MeshIndex, host: string, client: ClientView): string {
+  const rule = index.virtualService(host)
+  if (rule === undefined || rule.spec.http.length === 0) {
+    const split = index.trafficSplit(host, callerOf(index, client))
+    return `${split?.name ?? ''} ${client.namespace}`
+  }
+  const bits = rule.spec.http.flatMap((http) => http.match.map((match) => (isFor(match, client) ? '1' : '0')))
+  // The namespace chooses the DestinationRules that the notes are about.
+  return `${bits.join('')} ${client.namespace}`
+}
+
+function fromVirtualService(
+  index: MeshIndex,
+  rule: Rule<VirtualServiceSpec>,
+  host: string,
+  port: number,
+  client: ClientView,
+): RoutePlan[] {
+  const plans: RoutePlan[] = []
+  for (const http of rule.spec.http) {
+    const action = fromHttpRoute(index, rule, http, host, port, client)
+    if (http.match.length === 0) return [...plans, { name: http.name ?? 'default', match: everything, ...action }]
+    for (const match of http.match) {
+      if (!isFor(match, client) || (match.port !== undefined && match.port !== port)) continue
+      plans.push({ name: routeName(http, match), match, ...action })
+      // What follows can never be reached.
+      if (isCatchAll({ ...match, port: undefined, sourceLabels: {}, sourceNamespace: undefined, gateways: undefined }))
+        return plans
+    }
+  }
+  return plans
+}
+
+/** Istio's: the route's name, and the match's after a dot. */
+function routeName(http: HttpRoute, match: HttpMatch): string {
+  return [http.name, match.name].filter((name) => name !== undefined && name !== '').join('.') || 'default'
+}
+
+/** Conditions about the caller. With `gateways` the labels do not count (Istio). */
+function isFor(match: HttpMatch, client: ClientView): boolean {
+  if (match.sourceNamespace !== undefined && match.sourceNamespace !== client.namespace) return false
+  if (match.gateways !== undefined) return match.gateways.includes('mesh')
+  return Object.entries(match.sourceLabels).every(([key, value]) => client.labels[key] === value)
+}
+
+type ActionPlan = Omit<RoutePlan, 'name' | 'match'>
+
+function fromHttpRoute(
+  index: MeshIndex,
+  rule: Rule<VirtualServiceSpec>,
+  http: HttpRoute,
+  host: string,
+  port: number,
+  client: ClientView,
+): ActionPlan {
+  const single = http.route.length === 1
+  const clusters: { name: string; weight: number }[] = []
+  const notes: string[] = []
+  for (const { destination, weight = 0 } of http.route) {
+    if (!single && weight === 0) continue
+    const target = expandHost(destination.host, rule.object.namespace, index.settings.domain)
+    const { subset = '' } = destination
+    addNotes(index, target, subset, client, notes)
+    // A service declares no port, so one that is not named is the one that was dialled.
+    const name = clusterName(destination.port?.number ?? port, subset, target)
+    const same = clusters.find((cluster) => cluster.name === name)
+    if (same === undefined) clusters.push({ name, weight: single ? 1 : weight })
+    else same.weight += weight
+  }
+  const fallback = servicePolicyPlan(index, host)
+  const { retries } = http
+  return {
+    ...fallback,
+    ...(http.timeout === undefined ? {} : { timeoutMs: http.timeout, timeoutUntilHeaders: false, timeoutAsked: true }),
+    ...(retries === undefined ? {} : { retry: retryPlan(retries) }),
+    clusters,
+    decidedBy: {
+      ...fallback.decidedBy,
+      route: rule.name,
+      ...(http.timeout === undefined ? {} : { timeout: rule.name }),
+      ...(retries === undefined ? {} : { retries: rule.name }),
+    },
+    notes,
+  }
+}
+
+function addNotes(index: MeshIndex, host: string, subset: string, client: ClientView, notes: string[]): void {
+  if (!index.services.has(host)) notes.push(`${host}: no workload has ever registered as this service`)
+  if (subset !== '' && mergedRule(index, host, client.namespace)?.subsets.has(subset) !== true)
+    notes.push(`${host}: no DestinationRule defines subset ${subset}, endpoints with version=${subset} are used`)
+}
+
+function fromTrafficSplit(index: MeshIndex, host: string, port: number, client: ClientView): RoutePlan[] {
+  const policy = servicePolicyPlan(index, host)
+  const split = index.trafficSplit(host, callerOf(index, client))
+  if (split === undefined) {
+    const decidedBy = { ...policy.decidedBy, route: 'default' }
+    return [
+      {
+        ...policy,
+        name: 'default',
+        match: everything,
+        clusters: [{ name: clusterName(port, '', host), weight: 1 }],
+        decidedBy,
+        notes: [],
+      },
+    ]
+  }
+  const { v1Weight, v2Weight, headerMatch } = split.spec
+  const notes: string[] = []
+  for (const subset of ['v1', 'v2']) addNotes(index, host, subset, client, notes)
+  const common = { ...policy, name: 'default', decidedBy: { ...policy.decidedBy, route: split.name }, notes }
+  const v1 = clusterName(port, 'v1', host)
+  const v2 = clusterName(port, 'v2', host)
+  const weighted = [
+    { name: v1, weight: v1Weight + v2Weight === 0 ? 1 : v1Weight },
+    { name: v2, weight: v2Weight },
+  ].filter((cluster) => cluster.weight > 0)
+  const byHeader = Object.entries(headerMatch).map(([name, value]) => ({
+    ...common,
+    match: { ...everything, headers: { [name]: { kind: 'exact', value, ignoreCase: false } as const } },
+    clusters: [{ name: v2, weight: 1 }],
+  }))
+  return [...byHeader, { ...common, match: everything, clusters: weighted }]
+}
+
+function callerOf(index: MeshIndex, client: ClientView): string {
+  return serviceHost(client.service, client.namespace, index.settings.domain)
+}
+
+/** Timeout and retries where no route says otherwise: ServicePolicy, else the mission's defaults. */
+function servicePolicyPlan(index: MeshIndex, host: string): Omit<ActionPlan, 'clusters' | 'notes'> {
+  const policy = index.servicePolicy(host)
+  const attempts = policy?.spec.retryAttempts ?? servicePolicyDefaults.retryAttempts
+  const name = policy?.name ?? 'default'
+  return {
+    timeoutMs: policy?.spec.timeoutMs ?? servicePolicyDefaults.timeoutMs,
+    timeoutUntilHeaders: true,
+    timeoutAsked: policy?.spec.timeoutMs !== undefined,
+    retry: retryPlan({ attempts }),
+    decidedBy: {
+      timeout: policy?.spec.timeoutMs === undefined ? 'default' : name,
+      retries: policy?.spec.retryAttempts === undefined ? 'default' : name,
+    },
+  }
+}
+
+function retryPlan(retries: NonNullable<HttpRoute['retries']>): RetryPlan | null {
+  if (retries.attempts === 0) return null
+  const words = (retries.retryOn ?? defaultRetryOn).split(',').map((word) => word.trim())
+  const statusCodes = words.filter((word) => /^\d+$/.test(word)).map(Number)
+  const retryOn = words.filter((word) => !/^\d+$/.test(word))
+  if (statusCodes.length > 0 && !retryOn.includes('retriable-status-codes')) retryOn.push('retriable-status-codes')
+  return {
+    retryOn,
+    statusCodes,
+    attempts: retries.attempts,
+    perTryTimeoutMs: retries.perTryTimeout ?? 0,
+    baseIntervalMs: retries.backoff ?? defaultBaseIntervalMs,
+  }
+}
