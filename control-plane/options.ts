@@ -26,8 +26,6 @@ export interface ControlPlaneOptions {
   readonly registrationGraceMs?: number
   /** How long stored endpoints stay after a start, until their workloads are back. Default 60 s. */
   readonly startupGraceMs?: number
-  /** Names and addresses that the control plane's own certificate is for, besides its SPIFFE id. */
-  readonly hostnames?: readonly string[]
   /** Streams that one identity (or, on the plaintext port, one address) may hold at once. Default 1,000. */
   readonly maxStreamsPerIdentity?: number
   /** ms until a TLS handshake must be complete. Default 10 s. */

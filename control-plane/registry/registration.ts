@@ -20,11 +20,11 @@ const MAX_LOCALITY = 256
 const MAX_WEIGHT = 1_000_000
 
 const healthOf = {
-  [Health.HEALTH_UNSPECIFIED]: 'HEALTHY',
-  [Health.HEALTH_HEALTHY]: 'HEALTHY',
-  [Health.HEALTH_UNHEALTHY]: 'UNHEALTHY',
-  [Health.HEALTH_DRAINING]: 'DRAINING',
-} as const
+  [Health.UNSPECIFIED]: 'HEALTHY',
+  [Health.HEALTHY]: 'HEALTHY',
+  [Health.UNHEALTHY]: 'UNHEALTHY',
+  [Health.DRAINING]: 'DRAINING',
+} as const satisfies Record<Health, EndpointRecord['health']>
 
 /**
  * What a workload may register: endpoints of the service that its certificate was issued for, in the namespace of its

@@ -101,7 +101,10 @@ export class WorkloadRegistry {
       giveBack()
       this.#calls.delete(call)
       if (this.#closed) return Promise.resolve()
-      if (goodbye) return this.#writer.write(this.#leases.release(id))
+      if (goodbye)
+        return this.#writer
+          .write(this.#leases.release(id))
+          .catch((error: unknown) => this.#options.logger.error('endpoints were not removed', { error }))
       this.#leases.drop(id, this.#options.clock.now())
       this.#arm()
       return Promise.resolve()
