@@ -1,0 +1,94 @@
+import { Command } from 'commander'
+import { jsonLogger, type LogLevel } from '../../src/model/logger.ts'
+import { adminTokenPath } from '../api/auth.ts'
+import { defaultDataDir, defaults } from '../options.ts'
+import { duration } from './duration.ts'
+import { Failure } from './failure.ts'
+
+interface Flags {
+  readonly dataDir: string
+  readonly listen: string
+  readonly admin: string
+  readonly insecureXds?: string
+  readonly trustDomain: string
+  readonly domain: string
+  readonly rootNamespace: string
+  readonly registryOnly: boolean
+  readonly certTtl: number
+  readonly registrationGrace: number
+  readonly startupGrace: number
+  readonly logLevel: string
+}
+
+/** `inmesh control-plane`: runs until SIGTERM or SIGINT. */
+export function controlPlaneCommand(): Command {
+  return new Command('control-plane')
+    .description('run the control plane: xDS, certificate authority, registry, admin API')
+    .option('--data-dir <dir>', 'store, CA key and admin token', defaultDataDir())
+    .option('--listen <host:port>', 'TLS port of xDS, CA and registry', defaults.listen)
+    .option('--admin <host:port>', 'admin API', defaults.admin)
+    .option('--insecure-xds <host:port>', 'plaintext xDS for foreign clients in development, loopback only')
+    .option('--trust-domain <name>', 'of the SPIFFE ids', defaults.trustDomain)
+    .option('--domain <name>', 'of service names', defaults.domain)
+    .option('--root-namespace <name>', 'whose policies hold for all namespaces', defaults.rootNamespace)
+    .option('--registry-only', 'answer 502 to calls of hosts that nobody knows', false)
+    .option('--cert-ttl <duration>', 'lifetime of workload certificates (default: 24h)', duration, defaults.certTtlMs)
+    .option(
+      '--registration-grace <duration>',
+      'how long endpoints stay when their stream breaks (default: 10s)',
+      duration,
+      defaults.registrationGraceMs,
+    )
+    .option(
+      '--startup-grace <duration>',
+      'how long stored endpoints wait for their workloads after a start (default: 60s)',
+      duration,
+      defaults.startupGraceMs,
+    )
+    .option('--log-level <level>', 'debug, info, warn or error', 'info')
+    .action(runControlPlane)
+}
+
+async function runControlPlane(flags: Flags): Promise<void> {
+  // The heavy part, loaded by this command alone.
+  const { startControlPlane } = await import('../start.ts')
+  const controlPlane = await startControlPlane({
+    dataDir: flags.dataDir,
+    listen: flags.listen,
+    admin: flags.admin,
+    insecureXds: flags.insecureXds,
+    trustDomain: flags.trustDomain,
+    domain: flags.domain,
+    rootNamespace: flags.rootNamespace,
+    outboundTrafficPolicy: flags.registryOnly ? 'REGISTRY_ONLY' : 'ALLOW_ANY',
+    certTtlMs: flags.certTtl,
+    registrationGraceMs: flags.registrationGrace,
+    startupGraceMs: flags.startupGrace,
+    logger: jsonLogger(logLevel(flags.logLevel), { component: 'control-plane' }),
+  })
+  const { ports, address, adminUrl } = controlPlane
+  process.stdout.write(
+    `xDS, CA and registry on ${address} (TLS)\n${
+      ports.insecureXds === undefined ? '' : `xDS without TLS, for development, on port ${ports.insecureXds}\n`
+    }admin API on ${adminUrl} (token in ${adminTokenPath(flags.dataDir)})\n`,
+  )
+  await stopSignal()
+  await controlPlane.close()
+}
+
+function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        resolve()
+        // A second one does not wait.
+        process.once(signal, () => process.exit(1))
+      })
+    }
+  })
+}
+
+function logLevel(text: string): LogLevel {
+  if (text === 'debug' || text === 'info' || text === 'warn' || text === 'error') return text
+  throw new Failure(`--log-level is "${text}": expected debug, info, warn or error`, 2)
+}
