@@ -102,16 +102,45 @@ export class ControlPlane {
     return readFileSync(join(this.settings.dataDir, 'admin-token'), 'utf8').trim()
   }
 
+  /**
+   * Waits until `processes` clients are connected and every one of them has acknowledged all of what the store says now.
+   * @throws DemoError with the state of those that have not
+   */
+  async settled(processes: number, withinMs = 15_000): Promise<void> {
+    const { revision } = await this.#read<{ revision: number }>('/v1/endpoints')
+    const deadline = performance.now() + withinMs
+    for (;;) {
+      const status = await this.#read<Clients>('/v1/clients')
+      const waiting = status.clients.filter((c) => c.types.length === 0 || c.types.some((t) => t.state !== 'SYNCED'))
+      const connected = new Set(status.clients.map((client) => client.nodeId)).size
+      if (status.revision >= revision && connected >= processes && waiting.length === 0) return
+      if (performance.now() > deadline) {
+        const laggards = waiting.map((c) => `${c.nodeId}: ${c.types.map((t) => `${t.state} ${t.reason}`).join(', ')}`)
+        const summary = `revision ${status.revision} of ${revision}, ${connected} of ${processes} connected`
+        throw new DemoError(`not in sync within ${withinMs / 1_000} s: ${summary}; ${laggards.join('; ')}`)
+      }
+      await sleep(25)
+    }
+  }
+
+  async #read<T>(path: string): Promise<T> {
+    const response = await fetch(`${this.adminUrl}${path}`, { headers: { authorization: `Bearer ${this.adminToken()}` } })
+    if (!response.ok) throw new DemoError(`GET ${path} of the admin API: ${response.status}`)
+    return (await response.json()) as T
+  }
+
   async #answers(): Promise<boolean> {
     try {
-      const response = await fetch(`${this.adminUrl}/v1/status`, {
-        headers: { authorization: `Bearer ${this.adminToken()}` },
-        signal: AbortSignal.timeout(1_000),
-      })
-      return response.ok
+      return (await fetch(`${this.adminUrl}/readyz`, { signal: AbortSignal.timeout(1_000) })).ok
     } catch {
-      // Not listening yet, or no token written yet: the caller asks again.
+      // Not listening yet: the caller asks again.
       return false
     }
   }
+}
+
+/** What is read of GET /v1/clients. */
+interface Clients {
+  revision: number
+  clients: { nodeId: string; types: { state: string; reason: string }[] }[]
 }

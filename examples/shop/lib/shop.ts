@@ -120,8 +120,7 @@ export class Shop {
 
   /** Waits until all living processes are in sync with the store. */
   async settled(): Promise<void> {
-    const count = this.workloads.filter((workload) => workload.alive).length
-    await this.controlPlane.run('status', '--wait', String(count))
+    await this.controlPlane.settled(this.workloads.filter((workload) => workload.alive).length)
   }
 
   async fault(workloads: readonly Workload[], fault: Partial<Fault>): Promise<void> {
