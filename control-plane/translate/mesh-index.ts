@@ -7,7 +7,7 @@ import type { TrafficSplitSpec } from '../resources/traffic-split.ts'
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts'
 import type { EndpointRecord, StoredObject } from '../store/store.ts'
 import { expandHost, hostCovers, mostSpecificHost, serviceHost } from './hosts.ts'
-import { compareText, objectName, type Rule, rulesOf } from './rule.ts'
+import { byAge, compareText, objectKey, type Rule, rulesOf } from './rule.ts'
 import type { MeshRevision, MeshSettings } from './types.ts'
 
 /** A service that has ever registered. */
@@ -133,13 +133,16 @@ function firstByHost<T>(rules: readonly T[], hostsOf: (rule: T) => readonly stri
   return first
 }
 
-/** Policies that cannot be read stay in the list: leaving one out could open what it closes. */
+/** Oldest first. Policies that cannot be read stay in the list: leaving one out could open what it closes. */
 function withSpecs<Name extends 'AuthorizationPolicy' | 'PeerAuthentication'>(
   objects: readonly StoredObject[],
   kind: Name,
 ) {
   const readable = new Map(rulesOf(objects, kind).map((rule) => [rule.object, rule.spec]))
-  return objects.filter((object) => object.kind === kind).map((object) => ({ object, spec: readable.get(object) }))
+  return objects
+    .filter((object) => object.kind === kind)
+    .toSorted(byAge)
+    .map((object) => ({ object, spec: readable.get(object) }))
 }
 
 function servicesOf(revision: MeshRevision): Map<string, Service> {
@@ -157,8 +160,7 @@ function servicesOf(revision: MeshRevision): Map<string, Service> {
 
 function configKey(revision: MeshRevision, services: ReadonlyMap<string, Service>): string {
   const hash = createHash('sha256').update(JSON.stringify(revision.settings))
-  for (const object of revision.objects.map((o) => `${objectName(o)}@${o.uid}@${o.revision}`).sort())
-    hash.update(`\n${object}`)
+  for (const key of revision.objects.map(objectKey).sort()) hash.update(`\n${key}`)
   for (const host of [...services.keys()].sort()) hash.update(`\n${host}`)
   return hash.digest('base64url')
 }

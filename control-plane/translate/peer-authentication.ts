@@ -1,5 +1,4 @@
 import type { MeshIndex } from './mesh-index.ts'
-import { byAge } from './rule.ts'
 
 export type TlsMode = 'STRICT' | 'PERMISSIVE' | 'DISABLE'
 type Mode = TlsMode | 'UNSET'
@@ -24,7 +23,7 @@ export function tlsModeOf(
 ): TlsMode {
   const { rootNamespace } = index.settings
   const scopes: { workload?: Scope; namespace?: Scope; mesh?: Scope } = {}
-  for (const { object, spec } of index.peerAuthentication.toSorted((a, b) => byAge(a.object, b.object))) {
+  for (const { object, spec } of index.peerAuthentication) {
     const matchLabels = spec?.selector?.matchLabels ?? {}
     // What this version cannot read is taken at its strictest, for all that it may have selected.
     const scope: Scope = { mode: spec === undefined ? 'STRICT' : spec.mtls.mode, ports: spec?.portLevelMtls ?? {} }

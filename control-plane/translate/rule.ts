@@ -13,6 +13,11 @@ export function objectName(object: StoredObject): string {
   return `${object.kind}/${object.namespace}/${object.name}`
 }
 
+/** Equal texts = the same state of the same object. */
+export function objectKey(object: StoredObject): string {
+  return `${objectName(object)}@${object.uid}@${object.revision}`
+}
+
 /** Objects of a kind, oldest first. Those that this version cannot read are left out. */
 export function rulesOf<Name extends KindName>(objects: readonly StoredObject[], kind: Name): Rule<SpecOf<Name>>[] {
   return objects

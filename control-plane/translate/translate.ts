@@ -1,4 +1,5 @@
 import { PASSTHROUGH_CLUSTER, TRUST_BUNDLE_SECRET, TypeUrl } from '../../src/xds/proto.ts'
+import type { StoredObject } from '../store/store.ts'
 import { ResourceCache } from './cache.ts'
 import { isForeign } from './class.ts'
 import { cluster, passthroughCluster, retryFloor } from './cluster.ts'
@@ -10,6 +11,7 @@ import { ruleNamespace } from './merge.ts'
 import { MeshIndex } from './mesh-index.ts'
 import { ALLOW_ANY, allowAny, BLOCK_ALL, blockAll, routeConfiguration } from './route.ts'
 import { routeViewKey } from './routing.ts'
+import { objectKey } from './rule.ts'
 import { trustBundleSecret } from './secret.ts'
 import type { ClientView, EncodedResource, MeshRevision, Translation } from './types.ts'
 
@@ -18,9 +20,12 @@ import type { ClientView, EncodedResource, MeshRevision, Translation } from './t
  * version and its bytes.
  */
 export function translate(revision: MeshRevision, previous: Translation | null): Translation {
-  const cache = previous instanceof CachedTranslation ? previous.cache : new ResourceCache()
+  const before = previous instanceof CachedTranslation ? previous : null
+  const cache = before?.cache ?? new ResourceCache()
   cache.advance()
-  return new CachedTranslation(revision, cache)
+  // The same state of an object is one and the same value throughout, so that its spec is parsed once.
+  const objects = new Map(revision.objects.map((o) => [objectKey(o), before?.objects.get(objectKey(o)) ?? o]))
+  return new CachedTranslation(revision, objects, cache)
 }
 
 /** How to make a resource, and what makes it differ: between clients (`view`) and between revisions (`inputs`). */
@@ -33,14 +38,16 @@ interface Recipe {
 class CachedTranslation implements Translation {
   readonly revision: number
   readonly cache: ResourceCache
+  readonly objects: ReadonlyMap<string, StoredObject>
   readonly #index: MeshIndex
   /** Made for this revision, by type, name and view. */
   readonly #built = new Map<string, Built>()
 
-  constructor(revision: MeshRevision, cache: ResourceCache) {
+  constructor(revision: MeshRevision, objects: ReadonlyMap<string, StoredObject>, cache: ResourceCache) {
     this.revision = revision.revision
+    this.objects = objects
     this.cache = cache
-    this.#index = new MeshIndex(revision)
+    this.#index = new MeshIndex({ ...revision, objects: [...objects.values()] })
   }
 
   resolve(typeUrl: string, name: string, client: ClientView): EncodedResource | undefined {
