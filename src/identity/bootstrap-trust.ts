@@ -74,11 +74,9 @@ async function presentedChain(address: string, timeoutMs: number): Promise<Uint8
     unreachable(new Error(`no TLS handshake within ${timeoutMs} ms`))
     socket.destroy()
   }, timeoutMs)
-  // 'secure' comes when the handshake is done, before Node acts on the verdict about the certificate.
-  socket.prependListener('secure', () => {
-    resolve(rawChain(socket.getPeerCertificate(true)))
-    socket.destroy()
-  })
+  // 'secure' comes when the handshake is done, just before Node acts on the verdict and ends the connection. (To end it
+  // here would pull the rug from under Node's own listener, which throws then.)
+  socket.prependListener('secure', () => resolve(rawChain(socket.getPeerCertificate(true))))
   socket.on('error', unreachable)
   socket.on('close', () => unreachable(new Error('connection closed')))
   try {

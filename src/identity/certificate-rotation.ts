@@ -69,7 +69,7 @@ export class CertificateRotation {
         await this.renew()
       } catch (error) {
         if (!(await this.attemptFailed(error as Error))) throw error
-        await this.sleepUntil(this.schedule.due)
+        if (this.schedule.urgency(this.now()) === 'none') await this.sleepUntil(this.schedule.due)
       }
     }
     this.started = true
