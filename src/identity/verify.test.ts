@@ -1,4 +1,5 @@
 import { createPrivateKey } from 'node:crypto'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { describe, expect, it } from 'vitest'
 import { judgeClient, judgeServer, type Verdict } from '../../test/support/handshake.ts'
 import { createTestCa } from '../../test/support/test-ca.ts'
@@ -81,6 +82,20 @@ describe('verification', () => {
       const state = verifier(trust)
       expect(isFailure(await judgeClient(state, shown))).toBe(true)
       expect(isFailure(await judgeServer(state, shown))).toBe(true)
+    }
+  })
+
+  it('no-system-roots: a CA of the public store vouches for nobody, in no role and with no bundle', async () => {
+    const publicRoots = getCACertificates('default')
+    setDefaultCACertificates([ca.rootPem])
+    try {
+      for (const trust of [new Map(), new Map([['example.org', []]]), createTestCa('example.org').bundles]) {
+        const state = verifier(trust)
+        expect(isFailure(await judgeClient(state, shown))).toBe(true)
+        expect(isFailure(await judgeServer(state, shown))).toBe(true)
+      }
+    } finally {
+      setDefaultCACertificates(publicRoots)
     }
   })
 
