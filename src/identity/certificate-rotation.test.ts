@@ -146,7 +146,7 @@ describe('certificate rotation', () => {
 
   it('takes a renewal that a sibling made instead of asking for another', async () => {
     const file = await stateFile()
-    const from = source(() => issued({ notAfter: 2_000 }))
+    const from = source(() => issued({ notAfter: 6_000 }))
     const { state, rotation: running } = rotation({ source: from, file })
     await running.start()
     const sibling = issued({ notAfter: 60_000 })
