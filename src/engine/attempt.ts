@@ -1,0 +1,77 @@
+import type { Call } from './call.ts'
+import type { HostRuntime } from './host.ts'
+import { Kind, type Outcome } from './outcome.ts'
+import type { Rejection } from './rejection.ts'
+import { TimerNode } from './time.ts'
+
+/**
+ * One try at one host: the timer of its own timeout, and once ended its own {@link Outcome}. Transports extend it (their
+ * handler object is the attempt), report what happens by `sent`, `head` and `end`, and obey `start` and `abort`.
+ */
+export abstract class Attempt extends TimerNode implements Outcome {
+  readonly call: Call
+  readonly host: HostRuntime
+  /** The try before this one. */
+  previous: Attempt | null = null
+  /** 1 for the first try. */
+  number = 0
+  kind: Kind = Kind.Pending
+  /** Monotonic ms. */
+  startedAt = 0
+  elapsedMs = 0
+  wasSent = false
+  /** Its head was accepted: what follows goes to the caller. */
+  delivered = false
+  status = 0
+  grpcStatus = -1
+  /** Set by the transport before `head` or `end`. */
+  notStarted = false
+  /** Set by the transport before `head`. */
+  rateLimited = false
+  stalled = false
+  hiddenRepeats = 0
+  /** Set by the transport before `end` when it knows more than the kind says. */
+  rejection: Rejection | null = null
+  /** Filled in by CallEvents.attemptStart, written on the wire by the transport; null = leave the caller's own header. */
+  traceparent: string | null = null
+  /** As `traceparent`; null = leave the caller's own header. */
+  tracestate: string | null = null
+  /** For the listener of CallEvents: its span or the like. */
+  trace: unknown = null
+
+  constructor(call: Call, host: HostRuntime) {
+    super()
+    this.call = call
+    this.host = host
+  }
+
+  /** Begin the I/O. May report before it returns. */
+  abstract start(): void
+
+  /** Stop the I/O; reports that come later are ignored. Called at most once, and never after `end` was reported. */
+  abstract abort(): void
+
+  /** Bytes go to a connection. A second time = the library sent it again on its own. */
+  sent(): void {
+    if (this.wasSent) this.hiddenRepeats++
+    else this.call.onSent(this)
+  }
+
+  /**
+   * The final head of the response came.
+   * @returns true = forward this head and what follows; false = the engine moved on, drop it.
+   */
+  head(status: number, grpcStatus: number): boolean {
+    return this.call.onHead(this, status, grpcStatus)
+  }
+
+  /** It is over: `Response` after a whole answer, else why not. The first report counts. */
+  end(kind: Kind, cause: unknown): void {
+    this.call.onEnd(this, kind, cause)
+  }
+
+  /** @internal Its own timeout. */
+  override fire(now: number): void {
+    this.call.onTryTimeout(this, now)
+  }
+}

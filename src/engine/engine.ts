@@ -1,0 +1,131 @@
+import type { Clock, Random } from '../model/clock.ts'
+import type { InboundSpec } from '../model/inbound.ts'
+import { emptySnapshot, type ListenerSpec, type Snapshot } from '../model/snapshot.ts'
+import type { CallEnv } from './call.ts'
+import { ClusterRuntime } from './cluster.ts'
+import { driveWheel } from './driver.ts'
+import type { CallEvents } from './events.ts'
+import { Inbound } from './inbound.ts'
+import { Outbound } from './outbound.ts'
+import { TimerWheel } from './time.ts'
+
+export interface EngineOptions {
+  readonly clock: Clock
+  readonly random: Random
+  /** null = nobody listens. */
+  readonly events: CallEvents | null
+}
+
+/** All decisions of one process: compiles snapshots, keeps the state that outlives them. */
+export class Engine implements CallEnv {
+  readonly clock: Clock
+  readonly random: Random
+  readonly events: CallEvents | null
+  readonly wheel = new TimerWheel()
+  snapshot: Snapshot = emptySnapshot
+  private readonly runtimes = new Map<string, ClusterRuntime>()
+  private outbounds = new Map<string, Outbound>()
+  private inbounds = new Map<string, Inbound>()
+  private readonly listeners = new Set<() => void>()
+  private readonly stopWheel: () => void
+
+  constructor(options: EngineOptions) {
+    this.clock = options.clock
+    this.random = options.random
+    this.events = options.events
+    this.stopWheel = driveWheel(this.wheel, options.clock)
+  }
+
+  get clusters(): ReadonlyMap<string, ClusterRuntime> {
+    return this.runtimes
+  }
+
+  /** `authority` as dialled, lower case. undefined = nothing is known (see `isAbsent`). */
+  outbound(authority: string): Outbound | undefined {
+    return this.outbounds.get(authority)
+  }
+
+  isAbsent(authority: string): boolean {
+    return this.snapshot.absent.has(authority)
+  }
+
+  inbound(name: string): Inbound | undefined {
+    return this.inbounds.get(name)
+  }
+
+  /** Calls back after each `apply`. */
+  onApply(listener: () => void): () => void {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  /** Replaces the configuration whole; what did not change stays compiled. Calls in flight keep what they have. */
+  apply(next: Snapshot): void {
+    const before = this.snapshot
+    this.snapshot = next
+    const recompile = this.applyClusters(before, next)
+    const outbounds = new Map<string, Outbound>()
+    const bySpec = new Map<ListenerSpec, Outbound>()
+    for (const [name, spec] of next.listeners) {
+      const old = this.outbounds.get(name)
+      let outbound = bySpec.get(spec)
+      outbound ??=
+        old !== undefined && old.spec === spec && !usesAny(spec, recompile)
+          ? old
+          : new Outbound(spec, (cluster) => this.runtimes.get(cluster))
+      bySpec.set(spec, outbound)
+      outbounds.set(name, outbound)
+    }
+    this.outbounds = outbounds
+    this.applyInbound(before.inbound, next.inbound)
+    for (const listener of [...this.listeners]) listener()
+  }
+
+  close(): void {
+    this.stopWheel()
+    for (const cluster of this.runtimes.values()) cluster.remove()
+    this.runtimes.clear()
+  }
+
+  /** @returns names of clusters whose gates are others now, so that routes to them must be compiled again */
+  private applyClusters(before: Snapshot, next: Snapshot): ReadonlySet<string> {
+    const changed = new Set<string>()
+    for (const [name, spec] of next.clusters) {
+      const runtime = this.runtimes.get(name)
+      if (runtime === undefined) {
+        this.runtimes.set(name, new ClusterRuntime(spec, this))
+        changed.add(name)
+      } else if (before.clusters.get(name) !== spec) {
+        const { limit, breaker, outlier } = runtime
+        const { kind } = runtime.spec
+        runtime.update(spec)
+        if (limit !== runtime.limit || breaker !== runtime.breaker || outlier !== runtime.outlier || kind !== spec.kind)
+          changed.add(name)
+      }
+    }
+    for (const [name, runtime] of this.runtimes) {
+      if (next.clusters.has(name)) continue
+      runtime.remove()
+      this.runtimes.delete(name)
+      changed.add(name)
+    }
+    return changed
+  }
+
+  private applyInbound(before: ReadonlyMap<string, InboundSpec>, next: ReadonlyMap<string, InboundSpec>): void {
+    const inbounds = new Map<string, Inbound>()
+    for (const [name, spec] of next) {
+      const old = this.inbounds.get(name)
+      inbounds.set(name, old !== undefined && before.get(name) === spec ? old : new Inbound(spec))
+    }
+    this.inbounds = inbounds
+  }
+}
+
+function usesAny(spec: ListenerSpec, names: ReadonlySet<string>): boolean {
+  if (names.size === 0) return false
+  for (const host of spec.routes.virtualHosts)
+    for (const { action } of host.routes)
+      if (action.kind === 'forward' && action.clusters.some((c) => names.has(c.name))) return true
+  return false
+}

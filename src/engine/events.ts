@@ -1,0 +1,55 @@
+import type { Attempt } from './attempt.ts'
+import type { BreakerState } from './breaker.ts'
+import type { Call } from './call.ts'
+import type { ClusterRuntime } from './cluster.ts'
+import type { RequestView } from './exchange.ts'
+import type { HostRuntime } from './host.ts'
+import type { DirectTarget } from './route.ts'
+
+/** Who wants to know what calls do: metrics, spans, logs. Synchronous; must not throw; the engine holds null when nobody listens. */
+export interface CallEvents {
+  /** Route and cluster are known, no policy was asked yet. May set `call.trace`. */
+  callStart(call: Call): void
+  /** Before `attempt.start()`: may set `attempt.traceparent`, `tracestate` and `trace`. */
+  attemptStart(attempt: Attempt): void
+  /** Once per attempt; the attempt is its own Outcome. */
+  attemptEnd(attempt: Attempt): void
+  /** Once per call: `call.status`, `flag`, `details`, `attempts`, `startedAt` are final. */
+  callEnd(call: Call, now: number): void
+  /** An answer without a call: a direct response, no route, no cluster. */
+  localReply?(request: RequestView, target: DirectTarget, now: number): void
+  breakerChange?(cluster: ClusterRuntime, from: BreakerState, to: BreakerState, now: number): void
+  hostEjected?(cluster: ClusterRuntime, host: HostRuntime, now: number): void
+  hostReturned?(cluster: ClusterRuntime, host: HostRuntime, now: number): void
+}
+
+/** One listener out of several; null out of none. They are told in order. */
+export function joinEvents(listeners: readonly CallEvents[]): CallEvents | null {
+  if (listeners.length <= 1) return listeners[0] ?? null
+  return {
+    callStart(call) {
+      for (const l of listeners) l.callStart(call)
+    },
+    attemptStart(attempt) {
+      for (const l of listeners) l.attemptStart(attempt)
+    },
+    attemptEnd(attempt) {
+      for (const l of listeners) l.attemptEnd(attempt)
+    },
+    callEnd(call, now) {
+      for (const l of listeners) l.callEnd(call, now)
+    },
+    localReply(request, target, now) {
+      for (const l of listeners) l.localReply?.(request, target, now)
+    },
+    breakerChange(cluster, from, to, now) {
+      for (const l of listeners) l.breakerChange?.(cluster, from, to, now)
+    },
+    hostEjected(cluster, host, now) {
+      for (const l of listeners) l.hostEjected?.(cluster, host, now)
+    },
+    hostReturned(cluster, host, now) {
+      for (const l of listeners) l.hostReturned?.(cluster, host, now)
+    },
+  }
+}

@@ -1,0 +1,32 @@
+import type { Attempt } from './attempt.ts'
+import type { Call } from './call.ts'
+import type { HostRuntime } from './host.ts'
+import type { Rejection } from './rejection.ts'
+
+/** What matching may look at. */
+export interface RequestView {
+  readonly method: string
+  /** As dialled, lower case, with the port when one was given. */
+  readonly authority: string
+  /** With query. */
+  readonly path: string
+  /** `name` in lower case; several lines of one header are joined by ",". */
+  header(name: string): string | undefined
+}
+
+/** One request of a caller: what a transport is to the engine. The transport makes one per call. */
+export interface Exchange extends RequestView {
+  /** HTTP: by method (RFC 9110 section 9.2.2) or because of an Idempotency-Key. gRPC: true, the policy's codes decide. */
+  readonly idempotent: boolean
+  /** Could it be sent again from its start? May turn false at any time, never true again. */
+  readonly replayable: boolean
+  /** Monotonic ms of the engine's clock; Infinity = none. */
+  readonly callerDeadline: number
+  /** Makes the object of one try and does not start it. */
+  open(call: Call, host: HostRuntime): Attempt
+  /**
+   * No (full) answer of a peer will come. Called at most once, before or after a head was delivered, never after the
+   * delivered attempt ended well and never after `Call.cancel`. The call is over: a new one may be started from inside.
+   */
+  reject(rejection: Rejection, cause: unknown): void
+}

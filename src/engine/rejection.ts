@@ -1,0 +1,177 @@
+/** What is needed to make a local answer; see {@link Rejection}. */
+export interface RejectionFields {
+  status: number
+  grpcStatus: number
+  flag: string
+  details: string
+  body: string
+  headers?: readonly string[]
+}
+
+/**
+ * A local answer in place of a peer's. Instances are frozen and come from the table below or from compiled
+ * configuration, so that refusing a call allocates nothing. Flags and details are Envoy's (%RESPONSE_FLAGS%,
+ * %RESPONSE_CODE_DETAILS%); a caller of gRPC sees DEADLINE_EXCEEDED for a timeout where Envoy's own mapping says
+ * UNAVAILABLE, because that is what gRPC clients test for.
+ */
+export class Rejection {
+  /** HTTP status; 0 = the caller is gone and gets none. */
+  readonly status: number
+  readonly grpcStatus: number
+  /** Envoy response flags, joined by ','; '-' = none. */
+  readonly flag: string
+  readonly details: string
+  /** text/plain */
+  readonly body: string
+  /** Flat name, value, name, value. */
+  readonly headers: readonly string[]
+  constructor(fields: RejectionFields) {
+    this.status = fields.status
+    this.grpcStatus = fields.grpcStatus
+    this.flag = fields.flag
+    this.details = fields.details
+    this.body = fields.body
+    this.headers = fields.headers ?? []
+    Object.freeze(this)
+  }
+}
+
+const overloaded = ['x-envoy-overloaded', 'true']
+const UNAVAILABLE = 14
+
+/** Every local answer of the engine, one row each. */
+export const rejections = {
+  noRoute: new Rejection({
+    status: 404,
+    grpcStatus: 12,
+    flag: 'NR',
+    details: 'route_not_found',
+    body: 'no route matches this request',
+  }),
+  noCluster: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'NC',
+    details: 'cluster_not_found',
+    body: 'the route leads to a cluster that does not exist',
+  }),
+  noHealthyHost: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UH',
+    details: 'no_healthy_upstream',
+    body: 'no healthy upstream',
+  }),
+  overflow: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UO',
+    details: 'upstream_reset_before_response_started{overflow}',
+    body: 'too many requests to this service are under way',
+    headers: overloaded,
+  }),
+  breakerOpen: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UO',
+    details: 'circuit_breaker_open',
+    body: 'the circuit breaker of this service is open',
+    headers: overloaded,
+  }),
+  connectFailure: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UF',
+    details: 'upstream_reset_before_response_started{connection_failure}',
+    body: 'upstream connect error: connection failure',
+  }),
+  refused: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UR',
+    details: 'upstream_reset_before_response_started{remote_refused_stream_reset}',
+    body: 'upstream refused the stream',
+  }),
+  reset: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UC',
+    details: 'upstream_reset_before_response_started{connection_termination}',
+    body: 'upstream closed the connection after the request was sent',
+  }),
+  tryTimeout: new Rejection({
+    status: 504,
+    grpcStatus: 4,
+    flag: 'UT',
+    details: 'upstream_per_try_timeout',
+    body: 'upstream request timeout (one try)',
+  }),
+  timeout: new Rejection({
+    status: 504,
+    grpcStatus: 4,
+    flag: 'UT',
+    details: 'upstream_response_timeout',
+    body: 'upstream request timeout',
+  }),
+  protocolError: new Rejection({
+    status: 502,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UPE',
+    details: 'upstream_reset_before_response_started{protocol_error}',
+    body: 'upstream answered with something that is not HTTP',
+  }),
+  cancelled: new Rejection({
+    status: 0,
+    grpcStatus: 1,
+    flag: 'DC',
+    details: 'downstream_remote_disconnect',
+    body: '',
+  }),
+  /** The last answer was dropped for a retry that could not be made any more. */
+  retryLost: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UR',
+    details: 'retry_abandoned{request_not_replayable}',
+    body: 'the request could not be sent again',
+  }),
+  badPath: new Rejection({
+    status: 400,
+    grpcStatus: 13,
+    flag: '-',
+    details: 'path_normalization_failed',
+    body: 'bad request path',
+  }),
+  ambiguousPath: new Rejection({
+    status: 400,
+    grpcStatus: 13,
+    flag: '-',
+    details: 'ambiguous_path',
+    body: 'ambiguous path',
+  }),
+  plaintextRefused: new Rejection({
+    status: 403,
+    grpcStatus: 7,
+    flag: '-',
+    details: 'peer_not_authenticated',
+    body: 'mutual TLS required',
+  }),
+} as const
+
+const joined = new Map<Rejection, Map<string, Rejection>>()
+
+/** The same answer with one more flag (Envoy sets URX beside the cause); made once per pair. */
+export function withFlag(rejection: Rejection, flag: string): Rejection {
+  if (flag === '-' || rejection.flag.split(',').includes(flag)) return rejection
+  let row = joined.get(rejection)
+  if (row === undefined) {
+    row = new Map()
+    joined.set(rejection, row)
+  }
+  let made = row.get(flag)
+  if (made === undefined) {
+    made = new Rejection({ ...rejection, flag: rejection.flag === '-' ? flag : `${rejection.flag},${flag}` })
+    row.set(flag, made)
+  }
+  return made
+}

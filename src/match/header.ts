@@ -1,0 +1,30 @@
+import type { HeaderMatch } from '../model/match.ts'
+import { compileString } from './string.ts'
+
+/** What a header matcher reads: the joined value of a header in lower case, undefined when absent. */
+export interface HeaderView {
+  header(name: string): string | undefined
+}
+export type HeaderTest = (view: HeaderView) => boolean
+
+/** Envoy's HeaderMatcher. A header that is absent never matches, inverted or not (gRFC A28), unless missing counts as empty. */
+export function compileHeader(match: HeaderMatch): HeaderTest {
+  const { name, invert, missingAsEmpty } = match
+  if (match.kind === 'present') {
+    const wanted = match.present !== invert
+    return (view) => (view.header(name) !== undefined) === wanted
+  }
+  const test = match.kind === 'string' ? compileString(match.match) : inRange(match.start, match.end)
+  return (view) => {
+    const value = view.header(name) ?? (missingAsEmpty ? '' : undefined)
+    return value !== undefined && test(value) !== invert
+  }
+}
+
+function inRange(start: number, end: number): (text: string) => boolean {
+  return (text) => {
+    if (!/^[+-]?[0-9]{1,15}$/.test(text)) return false
+    const n = Number(text)
+    return n >= start && n < end
+  }
+}
