@@ -235,14 +235,14 @@ export class XdsClient {
 
   #evaluate(): void {
     for (;;) {
-      const { subscribe, unsubscribe } = this.#graph.evaluate()
+      const { subscribe, unsubscribe, snapshot } = this.#graph.evaluate()
       for (const { typeUrl, name } of subscribe) this.#step({ kind: 'subscribe', typeUrl, name })
       for (const { typeUrl, name } of unsubscribe) {
         this.#step({ kind: 'unsubscribe', typeUrl, name })
         this.#options.cache?.release(typeUrl, name)
       }
-      // What came from disk at once may need more in turn.
-      if (subscribe.length === 0) break
+      // What came from disk at once may need more in turn; what was replaced is needed no more.
+      if (subscribe.length === 0 && snapshot === null) break
     }
     this.#step({ kind: 'flush' })
     const { snapshot } = this.#graph

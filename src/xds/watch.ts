@@ -92,7 +92,10 @@ export class WatchGraph {
     return watched.spec !== null ? undefined : watched.problem
   }
 
-  /** Looks at everything anew; call it after each change, and again when the subscriptions it asks for were made. */
+  /**
+   * Looks at everything anew. Call it after each change, and again until it asks for no subscription and has no news:
+   * what a new snapshot replaced is let go by the next call.
+   */
   evaluate(): Evaluation {
     this.#needed = new Map()
     const candidates = new Map<string, { watched: WatchedListener; table: Known<RouteTable> }>()
