@@ -95,17 +95,27 @@ const oneOf = (allowNone: boolean) => (fields: z.output<typeof stringMatchFields
   return set === 1 || (allowNone && set === 0)
 }
 
+const emptyPrefix = { message: 'must not be empty', path: ['prefix'] }
+
+function hasText(match: StringMatch): boolean {
+  return match.kind !== 'prefix' || match.value !== ''
+}
+
 /** Istio StringMatch with exactly one of exact, prefix, regex. */
 export const stringMatch = stringMatchFields
   .refine(oneOf(false), 'must have exactly one of exact, prefix, regex')
   .transform((fields): StringMatch => toMatch(fields)!)
 
-/** As stringMatch, where {} and regex "*" mean "is there at all": 'present'. */
+/** An empty prefix would match whatever comes; only a path may have one. */
+export const nonEmptyMatch = stringMatch.refine(hasText, emptyPrefix)
+
+/** As nonEmptyMatch, where {} and regex "*" mean "is there at all": 'present'. */
 export const stringMatchOrPresent = stringMatchFields
   .omit({ regex: true })
   .extend({ regex: z.union([z.literal('*'), regex]).optional() })
   .refine(oneOf(true), 'must have at most one of exact, prefix, regex')
   .transform((fields): StringMatch | 'present' => (fields.regex === '*' ? 'present' : (toMatch(fields) ?? 'present')))
+  .refine((match) => match === 'present' || hasText(match), emptyPrefix)
 
 /** RFC 9110 token, lower case once parsed. */
 export const headerName = z

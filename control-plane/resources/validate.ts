@@ -10,7 +10,9 @@ import { parseSpec, type SpecProblem, zodProblems } from './parse-spec.ts'
 import { suggest } from './suggest.ts'
 
 /** What a batch is checked against. */
-export type ExistingState = Pick<StoreSnapshot, 'objects' | 'endpoints' | 'services'>
+export type ExistingState = {
+  readonly [Part in 'objects' | 'endpoints' | 'services']: Readonly<StoreSnapshot[Part]>
+}
 
 export interface ValidateOptions {
   /** Of objects that name none. Default "default". */

@@ -7,6 +7,7 @@ import {
   host,
   labels,
   namespaceName,
+  nonEmptyMatch,
   port,
   stringMatch,
   stringMatchOrPresent,
@@ -21,8 +22,8 @@ const httpMatch = z.strictObject({
   name: z.string().optional(),
   uri: stringMatch.optional(),
   ignoreUriCase: z.boolean().default(false),
-  method: stringMatch.optional(),
-  authority: stringMatch.optional(),
+  method: nonEmptyMatch.optional(),
+  authority: nonEmptyMatch.optional(),
   headers: headerMatches.default({}),
   withoutHeaders: headerMatches.default({}),
   queryParams: z.record(z.string().min(1), stringMatchOrPresent).default({}),
@@ -143,9 +144,6 @@ function checkMatches(route: HttpRoute, index: number, report: Report): void {
       for (const name of ['uri', 'scheme', 'method', 'authority'])
         if (match[field][name] !== undefined)
           report('error', [...path, field, name], `is not matched by Istio under this name: use match.${name}`)
-    for (const field of ['method', 'authority'] as const)
-      if (match[field] !== undefined && 'value' in match[field] && match[field].value === '')
-        report('error', [...path, field], 'must not be empty')
     if (match.gateways !== undefined && Object.keys(match.sourceLabels).length > 0)
       report('warning', [...path, 'sourceLabels'], 'is ignored because gateways is set')
   })

@@ -52,8 +52,9 @@ export class MeshIndex {
     this.instances = new Set(revision.endpoints.map((e) => e.instanceId)).size
     const expand = (host: string, rule: Rule<unknown>) => expandHost(host, rule.object.namespace, settings.domain)
 
+    // Bound to gateways only, or silent about HTTP: nothing for calls inside the mesh.
     const virtualServices = rulesOf(objects, 'VirtualService').filter(
-      ({ spec }) => spec.gateways === undefined || spec.gateways.includes('mesh'),
+      ({ spec }) => spec.http.length > 0 && (spec.gateways === undefined || spec.gateways.includes('mesh')),
     )
     this.#virtualServices = firstByHost(virtualServices, (rule) => rule.spec.hosts.map((host) => expand(host, rule)))
     this.#wildcards = [...this.#virtualServices.keys()].filter((host) => host.includes('*'))

@@ -47,14 +47,14 @@ const everything: MatchPlan = { ignoreUriCase: false, headers: {}, withoutHeader
 /** Routes of one host as this client shall see them, in order. */
 export function planRoutes(index: MeshIndex, host: string, port: number, client: ClientView): RoutePlan[] {
   const rule = index.virtualService(host)
-  if (rule !== undefined && rule.spec.http.length > 0) return fromVirtualService(index, rule, host, port, client)
+  if (rule !== undefined) return fromVirtualService(index, rule, host, port, client)
   return fromTrafficSplit(index, host, port, client)
 }
 
 /** What of the client decides about the routes of a host: equal texts = equal routes, all else being equal. */
 export function routeViewKey(index: MeshIndex, host: string, client: ClientView): string {
   const rule = index.virtualService(host)
-  if (rule === undefined || rule.spec.http.length === 0) {
+  if (rule === undefined) {
     const split = index.trafficSplit(host, callerOf(index, client))
     return `${split?.name ?? ''} ${client.namespace}`
   }
