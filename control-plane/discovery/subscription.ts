@@ -192,6 +192,7 @@ export class Subscription {
       this.#confirmed.delete(name)
       this.#rejected.delete(name)
       this.#sent.delete(name)
+      this.#suspects.delete(name)
       this.#inflight?.contents.delete(name)
     }
     for (const name of wanted) {
@@ -213,7 +214,9 @@ export class Subscription {
 
   #nack(answered: { contents: Map<string, string> }, message: string, now: number): void {
     for (const [name, version] of answered.contents) {
-      if (this.#confirmed.get(name) !== version) this.#rejected.set(name, version)
+      // What was left out is gone for the client, whatever it thinks of the rest.
+      if (version === ABSENT) this.#confirmed.set(name, ABSENT)
+      else if (this.#confirmed.get(name) !== version) this.#rejected.set(name, version)
     }
     this.#reason = message
     this.#nacksInRow++
@@ -233,6 +236,8 @@ export class Subscription {
       } else if (version === this.#rejected.get(name)) {
         // Parked.
       } else if (version !== ABSENT || this.#tellsAbsence(name, keepRemoved)) result.push(name)
+      // Nothing can be said of it any more, so nothing is refused any more.
+      else if (!this.#policy.fullState) this.#rejected.delete(name)
     }
     return result
   }
