@@ -15,6 +15,6 @@ const server = mesh.createServer(async (req, res) => {
   reply(res, req, [answer])
 })
 
-const { port } = await server.listen(Number(process.env.PORT ?? 0), '127.0.0.1')
+server.listen(Number(process.env.PORT ?? 0), '127.0.0.1')
 await mesh.ready()
-remote.ready(port)
+remote.ready(server)

@@ -26,4 +26,4 @@ const remote = new RemoteControl(mesh, {
 })
 
 await mesh.ready()
-remote.ready(0)
+remote.ready()

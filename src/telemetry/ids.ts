@@ -15,17 +15,10 @@ function take(bytes: number): number {
   return at
 }
 
-/** 32 lower-case hex digits, never all zero (W3C trace-context, trace-id). */
-export function newTraceId(): string {
-  const at = take(16)
-  // A zero draw has a chance of 2^-64; the standard forbids it all the same.
-  if (pool.readUInt32LE(at) === 0) pool[at] = 1
-  return pool.toString('hex', at, at + 16)
-}
-
 /** 16 lower-case hex digits, never all zero (W3C trace-context, parent-id). */
 export function newSpanId(): string {
   const at = take(8)
+  // A zero draw has a chance of 2^-64; the standard forbids it all the same.
   if (pool.readUInt32LE(at) === 0) pool[at] = 1
   return pool.toString('hex', at, at + 8)
 }

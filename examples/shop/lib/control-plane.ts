@@ -124,7 +124,9 @@ export class ControlPlane {
   }
 
   async #read<T>(path: string): Promise<T> {
-    const response = await fetch(`${this.adminUrl}${path}`, { headers: { authorization: `Bearer ${this.adminToken()}` } })
+    const response = await fetch(`${this.adminUrl}${path}`, {
+      headers: { authorization: `Bearer ${this.adminToken()}` },
+    })
     if (!response.ok) throw new DemoError(`GET ${path} of the admin API: ${response.status}`)
     return (await response.json()) as T
   }

@@ -1,3 +1,4 @@
+import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Mesh } from 'inmesh'
 
@@ -52,8 +53,10 @@ export class RemoteControl {
     return true
   }
 
-  ready(port: number): void {
-    this.#send({ ready: { port } })
+  /** To be called when calls may come, with the server if there is one. */
+  ready(server?: { address(): AddressInfo | string | null }): void {
+    const address = server?.address()
+    this.#send({ ready: { port: typeof address === 'object' && address !== null ? address.port : 0 } })
   }
 
   async #answer({ id, verb, argument }: Request): Promise<void> {
