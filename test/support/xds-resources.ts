@@ -1,4 +1,4 @@
-import { create, type DescMessage, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
+import { create, type DescMessage, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf'
 import { type Any, AnySchema } from '@bufbuild/protobuf/wkt'
 import {
   ClusterSchema,
@@ -12,13 +12,14 @@ import { HttpConnectionManagerSchema } from '../../src/gen/envoy/extensions/filt
 
 /** Resources for tests, valid unless the test breaks them. */
 
-export type Init<D extends DescMessage> = MessageInitShape<D>
+/** Fields of a message, without its `$typeName`, so that they can be spread. */
+export type Init<D extends DescMessage> = Exclude<MessageInitShape<D>, MessageShape<D>>
 
-export function bytesOf<D extends DescMessage>(schema: D, init: Init<D>): Uint8Array {
+export function bytesOf<D extends DescMessage>(schema: D, init: MessageInitShape<D>): Uint8Array {
   return toBinary(schema, create(schema, init))
 }
 
-export function anyOf<D extends DescMessage>(schema: D, init: Init<D>): Any {
+export function anyOf<D extends DescMessage>(schema: D, init: MessageInitShape<D>): Any {
   return create(AnySchema, { typeUrl: `type.googleapis.com/${schema.typeName}`, value: bytesOf(schema, init) })
 }
 

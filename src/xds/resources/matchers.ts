@@ -1,10 +1,10 @@
 import type { HeaderMatcher, QueryParameterMatcher } from '../../gen/envoy/config/route/v3/route_components_pb.js'
 import type { RegexMatcher } from '../../gen/envoy/type/matcher/v3/regex_pb.js'
 import type { StringMatcher } from '../../gen/envoy/type/matcher/v3/string_pb.js'
+import { compileRegex } from '../../match/regex.ts'
 import type { HeaderMatch, StringMatch } from '../../model/match.ts'
 import type { QueryMatch } from '../../model/route.ts'
 import type { Field } from './field.ts'
-import { compileRegex } from './regex.ts'
 
 /** envoy.type.matcher.v3.StringMatcher. Only `exact` may be empty: any other empty pattern matches everything. */
 export function stringMatch(field: Field, matcher: StringMatcher | undefined): StringMatch {

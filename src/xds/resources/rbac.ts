@@ -8,13 +8,13 @@ import {
 } from '../../gen/envoy/config/rbac/v3/rbac_pb.js'
 import { type RBAC, RBACSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import type { PathMatcher } from '../../gen/envoy/type/matcher/v3/path_pb.js'
+import { compileString } from '../../match/string.ts'
 import type { Permission, Principal, RbacPolicy, RbacSpec } from '../../model/inbound.ts'
 import type { StringMatch } from '../../model/match.ts'
 import { cidr } from './address.ts'
 import { snake } from './config-source.ts'
 import { type Field, names } from './field.ts'
 import { headerMatch, stringMatch } from './matchers.ts'
-import { compileRegex } from './regex.ts'
 
 /**
  * envoy.extensions.filters.http.rbac.v3.RBAC after gRFC A41. null = enforces nothing: no `rules`, or action LOG.
@@ -86,7 +86,7 @@ function permission(field: Field, message: WirePermission): Permission {
       return rule.value.invert ? always : never
     case 'requestedServerName':
       // Server names play no part here: it is always empty (A41).
-      return matchesEmpty(stringMatch(at, rule.value)) ? always : never
+      return compileString(stringMatch(at, rule.value))('') ? always : never
     case undefined:
       return field.fail('needs a rule')
     default:
@@ -128,10 +128,6 @@ function principal(field: Field, message: WirePrincipal): Principal {
     default:
       return at.fail('not supported')
   }
-}
-
-function matchesEmpty(match: StringMatch): boolean {
-  return match.kind === 'regex' ? compileRegex(match.value).matches('') : match.value === ''
 }
 
 function any(field: Field, value: boolean): { readonly kind: 'any' } {
