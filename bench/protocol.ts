@@ -1,0 +1,56 @@
+/** What the processes of the benchmark say to each other. */
+
+/** The ways to make the same request. `control` is `bare` again: what it differs by is noise. */
+export const variants = ['bare', 'control', 'mesh', 'bare-mtls', 'mesh-mtls'] as const
+export type Variant = (typeof variants)[number]
+
+/** Against which variant each is measured. */
+export const baseOf: Readonly<Record<Variant, Variant>> = {
+  bare: 'bare',
+  control: 'bare',
+  mesh: 'bare',
+  'bare-mtls': 'bare-mtls',
+  'mesh-mtls': 'bare-mtls',
+}
+
+/** PEM. */
+export interface Credentials {
+  readonly cert: string
+  readonly key: string
+  readonly root: string
+}
+
+export interface ServerSetup {
+  readonly credentials: Credentials
+}
+
+export interface ServerPorts {
+  readonly http: number
+  readonly https: number
+}
+
+export interface ClientSetup {
+  readonly variant: Variant
+  readonly ports: ServerPorts
+  readonly credentials: Credentials
+  /** SPIFFE id of the server. */
+  readonly serverId: string
+  readonly trustDomain: string
+}
+
+export interface Round {
+  readonly requests: number
+  readonly concurrency: number
+  /** Also count the bytes allocated: only meaningful when no garbage collection falls in between. */
+  readonly bytes: boolean
+}
+
+export interface RoundResult {
+  /** Of all threads of the client process, per request. */
+  readonly cpuUs: number
+  readonly requestsPerSecond: number
+  readonly p50Ms: number
+  readonly p99Ms: number
+  /** null = a garbage collection spoilt the count, or it was not asked for. */
+  readonly bytes: number | null
+}

@@ -1,0 +1,122 @@
+import type { ClusterSpec, EndpointSpec } from '../src/model/cluster.ts'
+import type { RouteSpec } from '../src/model/route.ts'
+import { emptySnapshot, type Snapshot } from '../src/model/snapshot.ts'
+
+const CLUSTER = 'outbound|80||payments.default.svc.cluster.local'
+
+/**
+ * What a control plane would send with everything switched on: six routes of which the last one matches, three endpoints,
+ * retries, budget, timeouts, outlier detection, breaker, request limit. No control plane takes part in the benchmark.
+ */
+export function benchSnapshot(port: number, serverId: string | null): Snapshot {
+  const cluster = clusterSpec(port, serverId)
+  return {
+    ...emptySnapshot,
+    sequence: 1,
+    clusters: new Map([[cluster.name, cluster]]),
+    listeners: new Map([
+      [
+        'payments',
+        {
+          name: 'payments',
+          routes: {
+            name: CLUSTER,
+            virtualHosts: [{ name: 'payments', domains: ['payments', 'payments:80'], routes: routes() }],
+          },
+        },
+      ],
+    ]),
+  }
+}
+
+function routes(): RouteSpec[] {
+  const route = (name: string, match: Partial<RouteSpec['match']>): RouteSpec => ({
+    name,
+    match: {
+      path: { kind: 'prefix', value: '/', ignoreCase: false },
+      headers: [],
+      query: [],
+      fractionPerMillion: null,
+      ...match,
+    },
+    action: { kind: 'forward', clusters: [{ name: CLUSTER, weight: 1 }] },
+    timeoutMs: 5_000,
+    timeoutUntilHeaders: true,
+    retry: {
+      retryOn: ['connect-failure', 'retriable-4xx', 'retriable-status-codes'],
+      statusCodes: [503],
+      numRetries: 3,
+      perTryTimeoutMs: 1_000,
+      baseIntervalMs: 25,
+      maxIntervalMs: 250,
+      retryNonIdempotent: false,
+    },
+    decidedBy: {},
+  })
+  const header = (name: string, value: string): RouteSpec['match']['headers'] => [
+    {
+      name,
+      invert: false,
+      missingAsEmpty: false,
+      kind: 'string',
+      match: { kind: 'exact', value, ignoreCase: false },
+    },
+  ]
+  return [
+    route('admin', { path: { kind: 'prefix', value: '/admin/', ignoreCase: false } }),
+    route('health', { path: { kind: 'exact', value: '/healthz', ignoreCase: false } }),
+    route('versioned', { path: { kind: 'regex', value: '/v[0-9]+/legacy/.*' } }),
+    route('canary', { headers: header('x-canary', 'true') }),
+    route('beta', { path: { kind: 'prefix', value: '/beta/', ignoreCase: false }, headers: header('x-beta', '1') }),
+    route('default', {}),
+  ]
+}
+
+function clusterSpec(port: number, serverId: string | null): ClusterSpec {
+  const endpoint = (address: string): EndpointSpec => ({
+    address,
+    port,
+    weight: 1,
+    priority: 0,
+    locality: '',
+    health: 'HEALTHY',
+    tlsMode: serverId === null ? 'plaintext' : 'mtls',
+    spiffeId: serverId,
+    labels: { app: 'payments', version: 'v1' },
+  })
+  return {
+    name: CLUSTER,
+    kind: 'eds',
+    lb: { policy: 'LEAST_REQUEST', choiceCount: 2 },
+    connectTimeoutMs: 1_000,
+    idleTimeoutMs: 300_000,
+    limits: {
+      maxConnections: 1_024,
+      maxPendingRequests: 1_024,
+      maxRequests: 1_024,
+      maxRetries: 1_024,
+      maxRequestsPerConnection: Number.POSITIVE_INFINITY,
+    },
+    outlier: {
+      consecutive5xx: 5,
+      consecutiveGatewayErrors: 5,
+      intervalMs: 10_000,
+      baseEjectionTimeMs: 30_000,
+      maxEjectionTimeMs: 300_000,
+      maxEjectionPercent: 50,
+    },
+    breaker: {
+      thresholdPercent: 50,
+      windowMs: 30_000,
+      minimumRequests: 20,
+      recoveryMs: 5_000,
+      maxRecoveryMs: 30_000,
+      halfOpenProbes: 1,
+    },
+    retryBudget: { kind: 'window', percent: 20, windowMs: 10_000, floorPerSecond: 1 },
+    tls: { mode: 'auto', allowedIds: [] },
+    panicThresholdPercent: 0,
+    // One server under three addresses: what is measured is the client.
+    endpoints: ['127.0.0.1', '127.0.0.2', '127.0.0.3'].map(endpoint),
+  }
+}

@@ -1,0 +1,82 @@
+import { createPrivateKey } from 'node:crypto'
+import { createSecureContext } from 'node:tls'
+import { type Dispatcher, Pool } from 'undici'
+import { Engine } from '../src/engine/engine.ts'
+import { systemRandom } from '../src/engine/random.ts'
+import { MeshDispatcher } from '../src/http/dispatcher.ts'
+import { IdentityState } from '../src/identity/identity-state.ts'
+import { certificatesFromPem } from '../src/identity/trust-bundle.ts'
+import { workloadIdentity } from '../src/identity/workload-identity.ts'
+import { systemClock } from '../src/model/clock.ts'
+import { createTelemetry } from '../src/telemetry/telemetry.ts'
+import type { ClientSetup } from './protocol.ts'
+import { benchSnapshot } from './snapshot.ts'
+
+const CONNECTIONS = 16
+const path = '/items/42'
+const headers = {
+  accept: 'application/json',
+  'accept-language': 'en',
+  'user-agent': 'bench',
+  'x-tenant': 'shop-17',
+  cookie: 'session=0123456789abcdef',
+  authorization: 'Bearer 0123456789abcdef0123456789abcdef',
+}
+
+/** The same request, made in the way of one variant; resolves with the body. */
+export async function createRequester(setup: ClientSetup): Promise<() => Promise<string>> {
+  const origin = setup.variant.startsWith('mesh') ? 'http://payments' : undefined
+  const dispatcher = dispatcherOf(setup)
+  const options = {
+    ...(origin === undefined ? {} : { origin }),
+    path,
+    method: 'GET',
+    headers,
+  } as Dispatcher.RequestOptions
+  return async () => (await dispatcher.request(options)).body.text()
+}
+
+function dispatcherOf({ variant, ports, credentials, serverId, trustDomain }: ClientSetup): Dispatcher {
+  switch (variant) {
+    case 'bare':
+    case 'control':
+      return new Pool(`http://127.0.0.1:${ports.http}`, { connections: CONNECTIONS })
+    case 'bare-mtls': {
+      const { cert, key, root } = credentials
+      const secureContext = createSecureContext({ cert, key, ca: [root], minVersion: 'TLSv1.3' })
+      return new Pool(`https://127.0.0.1:${ports.https}`, {
+        connections: CONNECTIONS,
+        allowH2: false,
+        // The certificate names a SPIFFE id and no host.
+        connect: { secureContext, servername: 'inmesh.internal', checkServerIdentity: () => undefined },
+      })
+    }
+    case 'mesh':
+      return mesh(ports.http, null, null)
+    case 'mesh-mtls': {
+      const identity = new IdentityState({ trustDomain })
+      identity.updateBundles(new Map([[trustDomain, certificatesFromPem(credentials.root)]]))
+      identity.update(workloadIdentity(certificatesFromPem(credentials.cert), createPrivateKey(credentials.key)))
+      return mesh(ports.https, serverId, identity)
+    }
+  }
+}
+
+function mesh(port: number, serverId: string | null, identity: IdentityState | null): MeshDispatcher {
+  const telemetry = createTelemetry({
+    workload: {
+      service: 'orders',
+      namespace: 'default',
+      serviceAccount: 'orders',
+      trustDomain: 'cluster.local',
+      labels: { app: 'orders' },
+      locality: '',
+      instanceId: 'bench',
+    },
+    clock: systemClock,
+    sources: {},
+  })
+  const engine = new Engine({ clock: systemClock, random: systemRandom, events: telemetry.events })
+  engine.apply(benchSnapshot(port, serverId))
+  return new MeshDispatcher({ engine, clock: systemClock, identity, want: () => undefined, passthrough: null })
+}

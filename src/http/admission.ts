@@ -1,0 +1,156 @@
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Admitted, Inbound } from '../engine/inbound.ts'
+import { Rejection } from '../engine/rejection.ts'
+import type { Clock } from '../model/clock.ts'
+import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
+import { InboundExchange } from './inbound-exchange.ts'
+import { getPeer } from './peer.ts'
+import { type BadHead, cleanHead, setHeader } from './request-head.ts'
+
+export interface AdmissionOptions {
+  readonly inbound: () => Inbound | undefined
+  readonly clock: Clock
+  /** null = off. */
+  readonly telemetry: ServerTelemetry | null
+}
+
+const EXCHANGE = Symbol('inmesh.exchange')
+type Tracked = ServerResponse & { [EXCHANGE]?: InboundExchange }
+
+/** A draining server's mark: this request was not begun, so it may be sent elsewhere whatever it is. */
+const notStartedHeaders = { 'x-inmesh-not-started': '1', connection: 'close' }
+
+const noPolicy = new Rejection({
+  status: 503,
+  grpcStatus: 14,
+  flag: 'NC',
+  details: 'inbound_policy_missing',
+  body: 'this server has no policy',
+})
+
+/**
+ * What happens to each request between the parser and the app: cleaned, counted, judged by the inbound policy of this
+ * moment; refused ones never reach the app. Also counts what is under way, for a graceful end.
+ */
+export class Admission {
+  /** 'draining' = answers say `connection: close`; 'closing' = new requests are sent elsewhere. */
+  phase: 'open' | 'draining' | 'closing' = 'open'
+  /** Called when nothing is under way any more. */
+  whenIdle: (() => void) | null = null
+  private readonly options: AdmissionOptions
+  private readonly underWay = new Set<InboundExchange>()
+
+  constructor(options: AdmissionOptions) {
+    this.options = options
+  }
+
+  /** Requests and upgraded connections under way. */
+  get active(): number {
+    return this.underWay.size
+  }
+
+  /** Answers from now on say `connection: close`, those under way too. */
+  drain(phase: 'draining' | 'closing'): void {
+    this.phase = phase
+    for (const { response } of this.underWay) if (response !== null) response.shouldKeepAlive = false
+  }
+
+  /** Calls `handler` with the request if it may pass, within its trace; answers it otherwise. */
+  request(
+    request: IncomingMessage,
+    response: ServerResponse,
+    handler: (request: IncomingMessage, response: ServerResponse) => void,
+  ): void {
+    if (this.phase !== 'open') response.shouldKeepAlive = false
+    if (this.phase === 'closing') {
+      response.writeHead(503, notStartedHeaders).end()
+      return
+    }
+    const exchange = this.read(request, response)
+    if (!(exchange instanceof InboundExchange)) {
+      response.shouldKeepAlive = false
+      response.writeHead(exchange.status, { 'content-type': 'text/plain', connection: 'close' })
+      response.end(`${exchange.message}\n`)
+      return
+    }
+    ;(response as Tracked)[EXCHANGE] = exchange
+    response.on('close', this.responseClosed)
+    this.underWay.add(exchange)
+    const refusal = this.judge(exchange)
+    if (refusal !== null) {
+      response.writeHead(refusal.status, { 'content-type': 'text/plain' })
+      response.end(refusal.body)
+      return
+    }
+    if (exchange.seen === null) handler(request, response)
+    else this.options.telemetry!.run(exchange.seen, handler, request, response)
+  }
+
+  /** The same for `upgrade` and `connect`: what follows a connection that is no longer HTTP's is under way until it closes. */
+  upgrade(request: IncomingMessage, socket: Duplex, handler: (request: IncomingMessage, socket: Duplex) => void): void {
+    if (this.phase === 'closing') {
+      refuseUpgrade(socket, 503, 'x-inmesh-not-started: 1\r\n', '')
+      return
+    }
+    const exchange = this.read(request, null)
+    if (!(exchange instanceof InboundExchange)) {
+      refuseUpgrade(socket, exchange.status, '', exchange.message)
+      return
+    }
+    this.underWay.add(exchange)
+    const refusal = this.judge(exchange)
+    socket.once('close', () => this.over(exchange, refusal?.status ?? 101))
+    if (refusal !== null) refuseUpgrade(socket, refusal.status, '', refusal.body)
+    else if (exchange.seen === null) handler(request, socket)
+    else this.options.telemetry!.run(exchange.seen, handler, request, socket)
+  }
+
+  private read(request: IncomingMessage, response: ServerResponse | null): InboundExchange | BadHead {
+    const peer = getPeer(request) ?? null
+    // Only a verified peer is believed how long it will wait.
+    const expected = peer === null ? undefined : request.headers['x-envoy-expected-rq-timeout-ms']
+    const bad = cleanHead(request)
+    if (bad !== null) return bad
+    const exchange = new InboundExchange(request, response, peer)
+    if (typeof expected === 'string' && /^[0-9]{1,9}$/.test(expected))
+      exchange.deadline = this.options.clock.now() + Number(expected)
+    return exchange
+  }
+
+  private judge(exchange: InboundExchange): Rejection | null {
+    const { telemetry } = this.options
+    if (telemetry !== null) {
+      exchange.seen = telemetry.start(exchange)
+      if (exchange.header('x-request-id') !== exchange.seen.requestId)
+        setHeader(exchange.request, 'x-request-id', exchange.seen.requestId)
+    }
+    const verdict: Rejection | Admitted = this.options.inbound()?.admit(exchange) ?? noPolicy
+    if (!(verdict instanceof Rejection)) {
+      exchange.admitted = verdict
+      return null
+    }
+    exchange.flags = verdict.flag
+    return verdict
+  }
+
+  /** One function for all responses, which finds its request on its `this`. */
+  private readonly responseClosed = ((admission: Admission) =>
+    function (this: ServerResponse): void {
+      admission.over((this as Tracked)[EXCHANGE]!, this.headersSent ? this.statusCode : 0)
+    })(this)
+
+  private over(exchange: InboundExchange, status: number): void {
+    exchange.admitted?.done(status)
+    if (exchange.seen !== null) this.options.telemetry!.end(exchange.seen, status, exchange.flags)
+    this.underWay.delete(exchange)
+    if (this.underWay.size === 0) this.whenIdle?.()
+  }
+}
+
+function refuseUpgrade(socket: Duplex, status: number, headers: string, text: string): void {
+  const body = text === '' ? '' : `${text}\n`
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nconnection: close\r\n${headers}content-type: text/plain\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  )
+}

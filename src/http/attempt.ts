@@ -1,0 +1,174 @@
+import type { Duplex } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { Attempt } from '../engine/attempt.ts'
+import type { Call } from '../engine/call.ts'
+import type { HostRuntime } from '../engine/host.ts'
+import { Kind } from '../engine/outcome.ts'
+import { classifyRequest, type Failure } from './classify.ts'
+import { type Connection, stale } from './connection.ts'
+import type { HttpExchange } from './exchange.ts'
+import { requestHeaders } from './headers.ts'
+import type { HttpHostLink } from './host-link.ts'
+
+/** Bytes of an answer nobody wants that are read for the sake of the connection. */
+const DRAIN_LIMIT = 64 * 1024
+const DRAIN_MS = 1_000
+
+type ResponseHeaders = Record<string, string | string[] | undefined>
+
+/** undici may call an attempt that was given up before it was written: this stops it and keeps the connection. */
+const givenUp = new Error('the attempt was given up before it was sent')
+
+/**
+ * One try over HTTP/1.1. It is undici's handler itself: what undici tells goes to the engine, and what the engine wants
+ * delivered goes to the caller's handler.
+ */
+export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
+  readonly exchange: HttpExchange
+  /** Where it waits for a connection. */
+  link: HttpHostLink | null = null
+  before: HttpAttempt | null = null
+  after: HttpAttempt | null = null
+  connection: Connection | null = null
+  private controller: Dispatcher.DispatchController | null = null
+  private over = false
+  private answered = false
+  private dropped = 0
+  private drainTimer: NodeJS.Timeout | null = null
+
+  constructor(call: Call, host: HostRuntime, exchange: HttpExchange) {
+    super(call, host)
+    this.exchange = exchange
+  }
+
+  override start(): void {
+    this.exchange.dispatcher.linkOf(this.host, this.call.cluster).send(this)
+  }
+
+  override abort(): void {
+    this.over = true
+    if (this.link !== null) this.link.forget(this)
+    // The connection goes with it: what comes late must not be taken for the next answer, and a peer that stayed silent
+    // may stay silent for the next request too.
+    else if (this.controller !== null) this.controller.abort(this.exchange.reason ?? givenUp)
+  }
+
+  /** What undici gets to send. */
+  dispatchOptions(): Dispatcher.DispatchOptions {
+    const { exchange } = this
+    const { options } = exchange
+    return {
+      path: exchange.path,
+      method: exchange.method as Dispatcher.HttpMethod,
+      headers: requestHeaders(exchange.headers, exchange.authority, this),
+      body: exchange.bodyForTry() as Dispatcher.DispatchOptions['body'],
+      upgrade: options.upgrade,
+      headersTimeout: options.headersTimeout ?? 0,
+      bodyTimeout: options.bodyTimeout ?? 0,
+    }
+  }
+
+  /** It never got to a connection. */
+  failed(failure: Failure, cause: unknown): void {
+    if (this.over) return
+    this.over = true
+    this.rejection = failure.rejection
+    this.end(failure.kind, cause)
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    if (this.over) throw givenUp
+    this.controller = controller
+    this.sent()
+  }
+
+  onResponseStarted(): void {
+    this.answered = true
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: ResponseHeaders,
+    statusText?: string,
+  ): void {
+    if (status < 200) return
+    if (status === 503 && headers['x-inmesh-not-started'] === '1') this.notStarted = true
+    if (headers['x-envoy-ratelimited'] !== undefined) this.rateLimited = true
+    if (!this.over && this.head(status, -1))
+      this.exchange.deliver(controller, status, headers, statusText, this.call.cluster.spec.idleTimeoutMs)
+    else this.drain(controller)
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.delivered) {
+      this.exchange.deliverData(chunk)
+      return
+    }
+    this.dropped += chunk.length
+    if (this.dropped > DRAIN_LIMIT) controller.abort(givenUp)
+  }
+
+  onResponseEnd(controller: Dispatcher.DispatchController, trailers: ResponseHeaders): void {
+    this.release()
+    if (this.over) return
+    this.over = true
+    this.end(Kind.Response, null)
+    if (this.delivered) this.exchange.deliverEnd(controller, trailers)
+  }
+
+  onRequestUpgrade(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: ResponseHeaders,
+    socket: Duplex,
+  ): void {
+    this.connection = null
+    if (this.over || !this.head(status, -1)) {
+      socket.destroy()
+      return
+    }
+    this.over = true
+    this.end(Kind.Response, null)
+    this.exchange.deliverUpgrade(controller, status, headers, socket)
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    const { connection } = this
+    if (!this.wasSent && connection !== null && !this.over && (error === stale || connection.socket.destroyed)) {
+      this.connection = null
+      connection.attempt = null
+      connection.link.again(this)
+      return
+    }
+    const first = connection !== null && connection.requests === 1
+    if (!this.wasSent && connection !== null && this.controller === null && error !== givenUp) {
+      this.connection = null
+      connection.link.unused(connection)
+    } else this.release()
+    if (this.over) return
+    this.over = true
+    const failure =
+      this.exchange.causedByCaller(error) || !this.wasSent
+        ? { kind: Kind.Cancelled, rejection: null }
+        : classifyRequest(error, this.answered, first)
+    this.rejection = failure.rejection
+    this.end(failure.kind, error)
+  }
+
+  /** Nobody wants the rest of this answer; it is read for the sake of the connection, as long as that costs little. */
+  private drain(controller: Dispatcher.DispatchController): void {
+    this.drainTimer = setTimeout(() => controller.abort(givenUp), DRAIN_MS)
+  }
+
+  private release(): void {
+    if (this.drainTimer !== null) {
+      clearTimeout(this.drainTimer)
+      this.drainTimer = null
+    }
+    const { connection } = this
+    if (connection === null) return
+    this.connection = null
+    connection.link.finished(connection)
+  }
+}

@@ -1,0 +1,116 @@
+import type { Socket } from 'node:net'
+import { Client } from 'undici'
+import type { Peer } from '../model/peer.ts'
+import type { HttpAttempt } from './attempt.ts'
+import type { HttpHostLink } from './host-link.ts'
+
+/** undici wants to dial again on a connection that died before the request was written. */
+export const stale: Error = Object.assign(new Error('the connection died before the request was written'), {
+  code: 'ERR_INMESH_STALE_CONNECTION',
+})
+
+/** ms an idle connection is kept when the server does not say how long it keeps it (Node's default is 5 s). */
+const UNHINTED_IDLE_MS = 4_000
+/** What undici takes off a server's `Keep-Alive: timeout`. */
+const HINT_MARGIN_MS = 2_000
+const MAX_IDLE_MS = 600_000
+const MAX_TIMER_MS = 2_147_483_647
+
+export interface ConnectionLimits {
+  readonly idleTimeoutMs: number
+  readonly maxRequestsPerConnection: number
+}
+
+/**
+ * One connection to one host, with an undici Client on top that parses HTTP/1.1 and nothing else: it is given a socket
+ * that stands and one request at a time.
+ */
+export class Connection {
+  readonly link: HttpHostLink
+  readonly socket: Socket
+  /** null = plaintext. */
+  readonly peer: Peer | null
+  /** The attempt that has it now. */
+  attempt: HttpAttempt | null = null
+  /** The answer is complete, undici has not let go yet. */
+  finishing = false
+  /** No request may follow. */
+  retiring = false
+  /** HTTP is over: closed, broken, or another protocol's after an upgrade. */
+  over = false
+  requests = 0
+  private readonly client: Client
+  private given = false
+  private expiry: NodeJS.Timeout | null = null
+
+  constructor(link: HttpHostLink, socket: Socket, peer: Peer | null, limits: ConnectionLimits) {
+    this.link = link
+    this.socket = socket
+    this.peer = peer
+    const idle = Math.min(limits.idleTimeoutMs, MAX_IDLE_MS)
+    // The origin is only what undici wants to see: TLS, when there is any, is in the socket already.
+    this.client = new Client('http://mesh', {
+      connect: (_options, callback) => {
+        if (this.given) callback(stale, null)
+        else {
+          this.given = true
+          // undici does not go on when it is answered from inside its own call.
+          queueMicrotask(() => callback(null, socket))
+        }
+      },
+      pipelining: 1,
+      allowH2: false,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      keepAliveTimeout: Math.min(UNHINTED_IDLE_MS, idle),
+      keepAliveMaxTimeout: idle,
+      keepAliveTimeoutThreshold: HINT_MARGIN_MS,
+      maxRequestsPerClient: Number.isFinite(limits.maxRequestsPerConnection) ? limits.maxRequestsPerConnection : 0,
+    })
+    this.client.on('drain', () => link.drained(this))
+    this.client.on('disconnect', () => link.disconnected(this))
+    socket.once('close', () => {
+      if (this.expiry !== null) clearTimeout(this.expiry)
+      // A socket that undici never saw has nobody else to say so.
+      if (!this.over) link.disconnected(this)
+      link.closed(this)
+    })
+    if (peer !== null) this.expiry = setTimeout(() => this.retire(), untilExpiry(peer)).unref()
+  }
+
+  send(attempt: HttpAttempt): void {
+    if (this.requests++ === 0) {
+      this.socket.setTimeout(0)
+      this.socket.ref()
+    }
+    this.attempt = attempt
+    attempt.connection = this
+    this.client.dispatch(attempt.dispatchOptions(), attempt)
+  }
+
+  /** It waits, unused so far: undici has not got it, so its idle limit and the process's life are looked after here. */
+  park(): void {
+    if (this.requests > 0) return
+    this.socket.setTimeout(UNHINTED_IDLE_MS, () => {
+      if (this.requests === 0) this.socket.destroy()
+    })
+    this.socket.unref()
+  }
+
+  /** No new requests; closes when the one in flight is done. */
+  retire(): void {
+    if (this.retiring) return
+    this.retiring = true
+    this.link.retired(this)
+  }
+
+  /** At once, whatever is in flight. */
+  destroy(): void {
+    this.retiring = true
+    this.socket.destroy()
+  }
+}
+
+function untilExpiry(peer: Peer): number {
+  return Math.min(Math.max(peer.notAfter - Date.now(), 0), MAX_TIMER_MS)
+}

@@ -1,0 +1,260 @@
+import { Dispatcher, Dispatcher1Wrapper, errors } from 'undici'
+import type { ClusterRuntime } from '../engine/cluster.ts'
+import type { Engine } from '../engine/engine.ts'
+import type { HostRuntime } from '../engine/host.ts'
+import { Rejection } from '../engine/rejection.ts'
+import type { TimerWheel } from '../engine/time.ts'
+import type { IdentityState } from '../identity/identity-state.ts'
+import type { Clock } from '../model/clock.ts'
+import { HttpExchange } from './exchange.ts'
+import { HttpHostLink } from './host-link.ts'
+import { rejectionReply } from './local-reply.ts'
+
+export interface MeshDispatcherOptions {
+  readonly engine: Engine
+  readonly clock: Clock
+  /** What TLS connections show and trust; null = this process speaks no mTLS, and endpoints that do fail. */
+  readonly identity: IdentityState | null
+  /** Asks for the configuration of an authority that nobody asked for yet (subscribes over xDS). Called once per wait. */
+  readonly want: (authority: string) => void
+  /** Where calls go that the mesh knows nothing of; null = they are answered with 502. */
+  readonly passthrough: Dispatcher | null
+  /** ms that a call waits for the configuration of its authority before it is answered with 503. Default 10,000. */
+  readonly holdTimeoutMs?: number
+}
+
+const notInMesh = new Rejection({
+  status: 502,
+  grpcStatus: 14,
+  flag: 'NR',
+  details: 'not_in_mesh',
+  body: 'the mesh does not know this host, and calls to hosts outside of the mesh are not allowed',
+})
+
+const noConfiguration = new Rejection({
+  status: 503,
+  grpcStatus: 14,
+  flag: 'NC',
+  details: 'configuration_timeout',
+  body: 'the configuration of this host did not arrive in time: is the control plane reachable?',
+})
+
+/** Origins whose authority is remembered; more than that and they are forgotten together. */
+const MAX_ORIGINS = 10_000
+
+/**
+ * An undici Dispatcher whose every call goes through the mesh: for `undici.request(url, { dispatcher })`, `stream`,
+ * `pipeline`, `upgrade`, `fetch` of this or an older undici, and Node's own `fetch`.
+ *
+ * Only `http:` origins are the mesh's; it encrypts by itself. What an app encrypts (`https:`) passes through untouched.
+ */
+export class MeshDispatcher extends Dispatcher {
+  readonly clock: Clock
+  readonly wheel: TimerWheel
+  private readonly engine: Engine
+  private readonly identity: IdentityState | null
+  private readonly want: (authority: string) => void
+  private readonly passthrough: Dispatcher | null
+  private readonly holdTimeoutMs: number
+  private readonly stopListening: () => void
+  private readonly links = new Set<HttpHostLink>()
+  private readonly forgetLink = (link: HttpHostLink) => this.links.delete(link)
+  private readonly authorities = new Map<string, string | null>()
+  private readonly held = new Map<string, Set<HttpExchange>>()
+  private newest: HttpExchange | null = null
+  private active = 0
+  private state: 'open' | 'closing' | 'closed' = 'open'
+  private readonly whenIdle: (() => void)[] = []
+
+  constructor(options: MeshDispatcherOptions) {
+    super()
+    this.engine = options.engine
+    this.clock = options.clock
+    this.wheel = options.engine.wheel
+    this.identity = options.identity
+    this.want = options.want
+    this.passthrough = options.passthrough
+    this.holdTimeoutMs = options.holdTimeoutMs ?? 10_000
+    const stopIdentity = this.watchIdentity()
+    const stopEngine = this.engine.onApply(() => this.configurationChanged())
+    this.stopListening = () => {
+      stopIdentity()
+      stopEngine()
+    }
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, given: Dispatcher.DispatchHandler): boolean {
+    const handler = typeof given.onRequestStart === 'function' ? given : wrapHandler(given)
+    if (this.state !== 'open') {
+      const error = this.state === 'closed' ? new errors.ClientDestroyedError() : new errors.ClientClosedError()
+      handler.onResponseError?.(noController, error)
+      return false
+    }
+    const authority = this.authorityOf(options.origin)
+    const outbound = authority === null ? undefined : this.engine.outbound(authority)
+    if (authority === null || (outbound === undefined && this.engine.isAbsent(authority)))
+      return this.passOn(authority ?? '', options, handler)
+    let exchange: HttpExchange
+    try {
+      exchange = new HttpExchange(this, authority, options, handler)
+    } catch (error) {
+      handler.onResponseError?.(noController, error as Error)
+      return false
+    }
+    this.enter(exchange)
+    if (!exchange.begin()) return true
+    if (outbound === undefined) this.hold(exchange)
+    else exchange.run(this.engine, outbound)
+    return true
+  }
+
+  /** Calls that waited for what came go on. */
+  private configurationChanged(): void {
+    for (const [authority, waiting] of this.held) {
+      const outbound = this.engine.outbound(authority)
+      if (outbound === undefined && !this.engine.isAbsent(authority)) continue
+      this.held.delete(authority)
+      for (const exchange of waiting) {
+        this.wheel.disarm(exchange)
+        if (outbound !== undefined) exchange.run(this.engine, outbound)
+        else this.relay(exchange)
+      }
+    }
+  }
+
+  /** Waits for what is under way, takes nothing new, then closes all connections. */
+  override close(callback: () => void): void
+  override close(): Promise<void>
+  override close(callback?: () => void): Promise<void> | void {
+    if (callback === undefined) return new Promise((resolve) => this.close(resolve))
+    if (this.state === 'open') this.state = 'closing'
+    const finish = () => {
+      this.shut()
+      queueMicrotask(callback)
+    }
+    if (this.active === 0) finish()
+    else this.whenIdle.push(finish)
+  }
+
+  /** Fails what is under way with `error` and closes all connections. */
+  override destroy(error: Error | null, callback: () => void): void
+  override destroy(callback: () => void): void
+  override destroy(error: Error | null): Promise<void>
+  override destroy(): Promise<void>
+  override destroy(first?: Error | null | (() => void), callback?: () => void): Promise<void> | void {
+    const done = typeof first === 'function' ? first : callback
+    const error = typeof first === 'function' || first === null || first === undefined ? null : first
+    if (done === undefined) return new Promise((resolve) => this.destroy(error, resolve))
+    this.state = 'closed'
+    for (let exchange = this.newest; exchange !== null; exchange = this.newest)
+      exchange.abort(error ?? new errors.ClientDestroyedError())
+    this.shut()
+    queueMicrotask(done)
+  }
+
+  /** @internal The connections of a cluster to a host. */
+  linkOf(host: HostRuntime, cluster: ClusterRuntime): HttpHostLink {
+    const known = host.http as HttpHostLink | null
+    if (known !== null) return known
+    const link = new HttpHostLink(host, cluster, this.identity, this.forgetLink)
+    host.http = link
+    this.links.add(link)
+    return link
+  }
+
+  /** @internal Its route leads out of the mesh. */
+  relay(exchange: HttpExchange): void {
+    if (this.passthrough === null) exchange.reply(rejectionReply(notInMesh))
+    else exchange.relayBy(this.passthrough)
+  }
+
+  /** @internal */
+  heldTooLong(exchange: HttpExchange): void {
+    exchange.reply(rejectionReply(noConfiguration))
+  }
+
+  /** @internal */
+  ended(exchange: HttpExchange): void {
+    const { older, newer } = exchange
+    if (newer === null) this.newest = older
+    else newer.older = older
+    if (older !== null) older.newer = newer
+    exchange.older = null
+    exchange.newer = null
+    if (exchange.call === null) this.unhold(exchange)
+    if (--this.active > 0) return
+    this.wheel.release()
+    for (const idle of this.whenIdle.splice(0)) idle()
+  }
+
+  private enter(exchange: HttpExchange): void {
+    exchange.older = this.newest
+    if (this.newest !== null) this.newest.newer = exchange
+    this.newest = exchange
+    // A call that waits or backs off has no socket that would keep the process alive.
+    if (this.active++ === 0) this.wheel.hold()
+  }
+
+  private hold(exchange: HttpExchange): void {
+    const { authority } = exchange
+    const waiting = this.held.get(authority)
+    if (waiting === undefined) this.held.set(authority, new Set([exchange]))
+    else waiting.add(exchange)
+    this.wheel.arm(exchange, this.clock.now() + this.holdTimeoutMs)
+    if (waiting === undefined) this.want(authority)
+  }
+
+  private unhold(exchange: HttpExchange): void {
+    const waiting = this.held.get(exchange.authority)
+    if (waiting?.delete(exchange) === true && waiting.size === 0) this.held.delete(exchange.authority)
+  }
+
+  /** Not the mesh's: as if there were none. */
+  private passOn(authority: string, options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    if (this.passthrough !== null) return this.passthrough.dispatch(options, handler)
+    const exchange = new HttpExchange(this, authority, options, handler)
+    this.enter(exchange)
+    if (exchange.begin()) this.relay(exchange)
+    return true
+  }
+
+  /** The authority of an `http:` origin, lower case, with the port when one is given; null = no business of the mesh. */
+  private authorityOf(origin: string | URL | undefined): string | null {
+    const text = typeof origin === 'string' ? origin : (origin?.origin ?? '')
+    const known = this.authorities.get(text)
+    if (known !== undefined) return known
+    if (this.authorities.size >= MAX_ORIGINS) this.authorities.clear()
+    const authority = parseAuthority(text)
+    this.authorities.set(text, authority)
+    return authority
+  }
+
+  private watchIdentity(): () => void {
+    if (this.identity === null) return () => undefined
+    return this.identity.onChange(({ what }) => {
+      for (const link of this.links) {
+        if (what === 'identity') link.renew()
+        else link.recheck()
+      }
+    })
+  }
+
+  private shut(): void {
+    this.state = 'closed'
+    this.stopListening()
+    for (const link of [...this.links]) link.destroy()
+  }
+}
+
+const noController = null as unknown as Dispatcher.DispatchController
+
+function parseAuthority(origin: string): string | null {
+  if (!URL.canParse(origin)) return null
+  const url = new URL(origin)
+  return url.protocol === 'http:' ? url.host : null
+}
+
+/** Handlers of undici 7 and older, and of the fetch of Node 22 and 24. */
+const { wrapHandler } = Dispatcher1Wrapper as unknown as {
+  wrapHandler(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler
+}

@@ -1,0 +1,327 @@
+import { STATUS_CODES } from 'node:http'
+import { stringify } from 'node:querystring'
+import type { Duplex } from 'node:stream'
+import { type Dispatcher, errors } from 'undici'
+import { Call } from '../engine/call.ts'
+import type { Engine } from '../engine/engine.ts'
+import type { Exchange } from '../engine/exchange.ts'
+import type { HostRuntime } from '../engine/host.ts'
+import type { Outbound } from '../engine/outbound.ts'
+import type { Rejection } from '../engine/rejection.ts'
+import { TimerNode } from '../engine/time.ts'
+import { HttpAttempt } from './attempt.ts'
+import type { MeshDispatcher } from './dispatcher.ts'
+import { type HeaderList, headerList, headerOf } from './headers.ts'
+import { type LocalReply, rejectionReply } from './local-reply.ts'
+import { Relay } from './relay.ts'
+import { ReplayBody } from './replay.ts'
+
+type Headers = Record<string, string | string[] | undefined>
+type Controller = Dispatcher.DispatchController
+type RawHeaders = Controller['rawHeaders']
+
+/**
+ * One request of a caller of undici: what HTTP is to the engine, and the controller that the caller holds from the first
+ * moment to the last, whatever becomes of the tries in between. Between two uses it is its own timer: of the wait for
+ * configuration first, of the silence on a response later.
+ */
+export class HttpExchange extends TimerNode implements Exchange, Dispatcher.DispatchController {
+  readonly dispatcher: MeshDispatcher
+  readonly options: Dispatcher.DispatchOptions
+  readonly handler: Dispatcher.DispatchHandler
+  readonly method: string
+  readonly authority: string
+  readonly path: string
+  readonly headers: HeaderList | null
+  readonly idempotent: boolean
+  readonly callerDeadline = Number.POSITIVE_INFINITY
+  call: Call | null = null
+  /** Neighbours in the dispatcher's list of what is under way. */
+  older: HttpExchange | null = null
+  newer: HttpExchange | null = null
+  paused = false
+  aborted = false
+  reason: Error | null = null
+  rawHeaders: RawHeaders = null
+  rawTrailers: RawHeaders = null
+  private readonly replay: ReplayBody | null
+  private delivering: Controller | null = null
+  private relayed: Relay | null = null
+  private started = false
+  private done = false
+  private thrown: unknown
+  private idleMs = 0
+  private lastByteAt = 0
+
+  constructor(
+    dispatcher: MeshDispatcher,
+    authority: string,
+    options: Dispatcher.DispatchOptions,
+    handler: Dispatcher.DispatchHandler,
+  ) {
+    super()
+    this.dispatcher = dispatcher
+    this.options = options
+    this.handler = handler
+    this.method = options.method
+    this.authority = authority
+    this.path = pathOf(options)
+    this.headers = headerList(options.headers)
+    this.idempotent = options.idempotent ?? (isIdempotent(this.method) || this.header('idempotency-key') !== undefined)
+    this.replay = streamed(options.body)
+  }
+
+  get replayable(): boolean {
+    return this.replay === null || this.replay.replayable
+  }
+
+  header(name: string): string | undefined {
+    return headerOf(this.headers, name)
+  }
+
+  open(call: Call, host: HostRuntime): HttpAttempt {
+    return new HttpAttempt(call, host, this)
+  }
+
+  reject(rejection: Rejection, cause: unknown): void {
+    if (this.done) return
+    if (this.started || rejection.status === 0) this.fail(this.errorOf(rejection, cause))
+    else this.reply(rejectionReply(rejection))
+  }
+
+  /** Whether an error of a try is none of its host: the caller's body broke, or its handler threw. */
+  causedByCaller(error: unknown): boolean {
+    return (this.replay !== null && error === this.replay.failed) || (error === this.thrown && error !== undefined)
+  }
+
+  bodyForTry(): unknown {
+    return this.replay === null ? this.options.body : this.replay.read()
+  }
+
+  /** Tells the handler that it has a request under way. false = it is over already. */
+  begin(): boolean {
+    try {
+      this.handler.onRequestStart?.(this, null)
+    } catch (error) {
+      this.fail(error as Error)
+    }
+    return !this.done
+  }
+
+  /** Configuration is there: on with it. */
+  run(engine: Engine, outbound: Outbound): void {
+    const target = outbound.match(this, engine.random)
+    if (target.kind === 'route') {
+      this.call = new Call(engine, this, target)
+      this.call.run()
+    } else if (target.kind === 'direct') {
+      engine.events?.localReply?.(this, target, engine.clock.now())
+      this.reply(rejectionReply(target.rejection))
+    } else this.dispatcher.relay(this)
+  }
+
+  /** Goes through a dispatcher without the mesh, and stays the caller's controller. */
+  relayBy(plain: Dispatcher): void {
+    this.relayed = new Relay(this)
+    this.relayed.start(plain)
+  }
+
+  // What the caller may do at any time.
+
+  abort(reason?: Error): void {
+    if (this.aborted || this.done) return
+    this.aborted = true
+    this.reason = reason ?? new errors.RequestAbortedError()
+    this.call?.cancel(this.reason)
+    this.relayed?.abort(this.reason)
+    this.fail(this.reason)
+  }
+
+  pause(): void {
+    this.paused = true
+    this.delivering?.pause()
+  }
+
+  resume(): void {
+    this.paused = false
+    if (this.idleMs > 0) this.lastByteAt = this.dispatcher.clock.now()
+    this.delivering?.resume()
+  }
+
+  // What the delivering try brings. A handler that throws gets undici's treatment: the try is aborted with its error.
+
+  deliver(
+    controller: Controller,
+    status: number,
+    headers: Headers,
+    statusText: string | undefined,
+    idleMs: number,
+  ): void {
+    this.commit(controller)
+    this.idleMs = Number.isFinite(idleMs) ? idleMs : 0
+    if (this.idleMs > 0) {
+      this.lastByteAt = this.dispatcher.clock.now()
+      this.dispatcher.wheel.arm(this, this.lastByteAt + idleMs)
+    }
+    if (this.paused) controller.pause()
+    try {
+      this.handler.onResponseStart?.(this, status, headers, statusText)
+    } catch (error) {
+      this.thrown = error
+      throw error
+    }
+  }
+
+  /** 1xx other than 101. */
+  deliverInformation(status: number, headers: Headers, statusText: string | undefined): void {
+    if (!this.done) this.handler.onResponseStart?.(this, status, headers, statusText)
+  }
+
+  deliverData(chunk: Buffer): void {
+    if (this.done) return
+    if (this.idleMs > 0) this.lastByteAt = this.dispatcher.clock.now()
+    try {
+      this.handler.onResponseData?.(this, chunk)
+    } catch (error) {
+      this.thrown = error
+      throw error
+    }
+  }
+
+  deliverEnd(controller: Controller, trailers: Headers): void {
+    if (this.done) return
+    this.rawTrailers = controller.rawTrailers
+    this.finish()
+    try {
+      this.handler.onResponseEnd?.(this, trailers)
+    } catch (error) {
+      this.tell(error as Error)
+    }
+  }
+
+  deliverUpgrade(controller: Controller, status: number, headers: Headers, socket: Duplex): void {
+    this.commit(controller)
+    this.delivering = null
+    this.finish()
+    try {
+      this.handler.onRequestUpgrade?.(this, status, headers, socket)
+    } catch (error) {
+      socket.destroy()
+      this.tell(error as Error)
+    }
+  }
+
+  /** An answer made here. */
+  reply(local: LocalReply): void {
+    if (this.done) return
+    this.started = true
+    this.rawHeaders = local.rawHeaders
+    try {
+      this.handler.onResponseStart?.(this, local.status, local.headers, STATUS_CODES[local.status] ?? '')
+      if (this.done) return
+      if (local.body.length > 0 && this.method !== 'HEAD') this.handler.onResponseData?.(this, local.body)
+      if (this.done) return
+    } catch (error) {
+      this.fail(error as Error)
+      return
+    }
+    this.finish()
+    try {
+      this.rawTrailers = []
+      this.handler.onResponseEnd?.(this, {})
+    } catch (error) {
+      this.tell(error as Error)
+    }
+  }
+
+  /** No answer, or none that is whole. */
+  fail(error: Error): void {
+    if (this.done) return
+    this.reason ??= error
+    this.finish()
+    this.tell(error)
+  }
+
+  /** @internal The timer: configuration did not come, or the response is silent. */
+  override fire(now: number): void {
+    if (this.call === null) {
+      this.dispatcher.heldTooLong(this)
+      return
+    }
+    const due = this.lastByteAt + this.idleMs
+    // A reader that makes the sender wait is no silence of the sender.
+    if (due > now || this.paused) this.dispatcher.wheel.arm(this, Math.max(due, now + this.idleMs / 2))
+    else this.delivering?.abort(new errors.BodyTimeoutError(`no byte of the response for ${this.idleMs} ms`))
+  }
+
+  private commit(controller: Controller): void {
+    this.started = true
+    this.delivering = controller
+    this.rawHeaders = controller.rawHeaders
+    this.replay?.commit()
+  }
+
+  private finish(): void {
+    this.done = true
+    this.delivering = null
+    this.dispatcher.wheel.disarm(this)
+    this.replay?.destroy(this.reason ?? undefined)
+    this.dispatcher.ended(this)
+  }
+
+  private tell(error: Error): void {
+    try {
+      this.handler.onResponseError?.(this, error)
+    } catch (thrown) {
+      // As undici has it: a handler that throws here ends the process unless that is caught there; our state must not suffer.
+      queueMicrotask(() => {
+        throw thrown
+      })
+    }
+  }
+
+  private errorOf(rejection: Rejection, cause: unknown): Error {
+    if (this.reason !== null) return this.reason
+    if (cause instanceof Error) return cause
+    return new errors.SocketError(`${rejection.body} (${rejection.details})`)
+  }
+}
+
+/** RFC 9110 section 9.2.2, and QUERY. */
+function isIdempotent(method: string): boolean {
+  switch (method) {
+    case 'GET':
+    case 'HEAD':
+    case 'PUT':
+    case 'DELETE':
+    case 'OPTIONS':
+    case 'TRACE':
+    case 'QUERY':
+      return true
+    default:
+      return false
+  }
+}
+
+/** null = the body is nothing, or an object that undici can send any number of times. */
+function streamed(body: unknown): ReplayBody | null {
+  if (body === null || body === undefined || typeof body === 'string') return null
+  if (ArrayBuffer.isView(body) || body instanceof ArrayBuffer) return null
+  const shape = body as { arrayBuffer?: unknown; append?: unknown; pipe?: unknown }
+  if (
+    typeof shape.pipe !== 'function' &&
+    (typeof shape.arrayBuffer === 'function' || typeof shape.append === 'function')
+  )
+    return null
+  if (!(Symbol.asyncIterator in (body as object)) && !(Symbol.iterator in (body as object))) return null
+  return new ReplayBody(body as AsyncIterable<Uint8Array>)
+}
+
+function pathOf(options: Dispatcher.DispatchOptions): string {
+  const { path, query } = options
+  if (query === undefined || query === null) return path
+  if (path.includes('?') || path.includes('#'))
+    throw new errors.InvalidArgumentError('query params cannot be passed when url already contains "?" or "#".')
+  const text = stringify(query)
+  return text === '' ? path : `${path}?${text}`
+}
