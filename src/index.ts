@@ -1,1 +1,11 @@
-export {}
+export { ConfigError, type ErrorCode, ErrorCodes, formatProblem, InmeshError, type Problem } from './errors.ts'
+export type { MeshDispatcher } from './http/dispatcher.ts'
+export type { MeshFetch } from './http/fetch.ts'
+export { getPeer } from './http/peer.ts'
+export { type CloseMeshOptions, createMesh, type Mesh } from './mesh.ts'
+export type { MeshEventMap } from './mesh-events.ts'
+export { jsonLogger, type Logger, type LogLevel, silentLogger } from './model/logger.ts'
+export type { Peer } from './model/peer.ts'
+export type { WorkloadInfo } from './model/workload.ts'
+export type { MeshOptions } from './options.ts'
+export type { ServedServer } from './served-server.ts'

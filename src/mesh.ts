@@ -1,0 +1,332 @@
+import type { RequestListener, Server } from 'node:http'
+import { Agent } from 'undici'
+import { ControlPlaneLink } from './control-plane-link.ts'
+import { Engine } from './engine/engine.ts'
+import { systemRandom } from './engine/random.ts'
+import { InmeshError } from './errors.ts'
+import { MeshDispatcher } from './http/dispatcher.ts'
+import { type MeshFetch, meshFetch } from './http/fetch.ts'
+import { createMeshServer, type MeshServer, type MeshServerOptions, wrapServer } from './http/server.ts'
+import { type MeshEventMap, MeshEvents } from './mesh-events.ts'
+import { systemClock } from './model/clock.ts'
+import type { WorkloadInfo } from './model/workload.ts'
+import { type MeshOptions, type ResolvedOptions, resolveOptions } from './options.ts'
+import { ServedServer } from './served-server.ts'
+import { type AdminServer, startAdminServer } from './telemetry/admin-server.ts'
+import { type RunningSdk, startSdk } from './telemetry/start-sdk.ts'
+import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
+import { inboundListenerName } from './xds/proto.ts'
+
+export interface CloseMeshOptions {
+  /** ms between the goodbye to the control plane and the end of the servers, so that callers hear of it. Default 1,000 with servers, else 0. */
+  drainMs?: number
+  /** ms that requests under way get. Default 30,000. */
+  graceMs?: number
+}
+
+/**
+ * The mesh inside this process: what it dials and what it serves. Made by `createMesh`.
+ *
+ *     const mesh = await createMesh({ service: 'orders' })
+ *     await mesh.fetch('http://payments/charge', { method: 'POST', body })
+ *     await mesh.createServer((req, res) => res.end('hello')).listen(8080)
+ */
+export class Mesh {
+  readonly workload: WorkloadInfo
+  /** For undici's `request`, `stream`, `pipeline`, `fetch` and for Node's own `fetch(url, { dispatcher })`. */
+  readonly dispatcher: MeshDispatcher
+  /** WHATWG fetch through the mesh. What the mesh refuses resolves with 503, 504 or the like, as behind a proxy. */
+  readonly fetch: MeshFetch
+  readonly #options: ResolvedOptions
+  readonly #link: ControlPlaneLink
+  readonly #engine: Engine
+  readonly #telemetry: Telemetry
+  readonly #passthrough = new Agent()
+  readonly #events = new MeshEvents()
+  readonly #servers = new Set<ServedServer>()
+  readonly #registered = new Set<ServedServer>()
+  #nacks = 0
+  #admin: AdminServer | null = null
+  #sdk: RunningSdk | null = null
+  #failed: Error | null = null
+  #closed: Promise<void> | null = null
+  #recheck: (() => void) | null = null
+
+  /** @internal Use `createMesh`. */
+  constructor(options: ResolvedOptions) {
+    this.#options = options
+    this.workload = options.workload
+    this.#telemetry = createTelemetry({
+      workload: options.workload,
+      clock: systemClock,
+      sources: {
+        clusters: () => this.#clusterGauges(),
+        configAgeSeconds: () => this.#link.xds.status().lastUpdateAgeMs / 1000,
+        certificateExpirySeconds: () => ((this.#link.identity.current?.notAfter ?? 0) - Date.now()) / 1000,
+        xdsNacks: () => this.#nacks,
+      },
+    })
+    this.#engine = new Engine({ clock: systemClock, random: systemRandom, events: this.#telemetry.events })
+    this.#link = new ControlPlaneLink(options, this.#events, (snapshot) => {
+      this.#engine.apply(snapshot)
+      this.#recheck?.()
+    })
+    this.dispatcher = new MeshDispatcher({
+      engine: this.#engine,
+      clock: systemClock,
+      identity: this.#link.identity,
+      want: (authority) => this.#link.xds.watchAuthority(authority),
+      passthrough: this.#passthrough,
+    })
+    this.fetch = meshFetch(this.dispatcher)
+    this.#events.on('nack', ({ typeUrl, errors }) => {
+      this.#nacks += errors.length
+      options.logger.warn('configuration refused; the last good one stays in force', { typeUrl, errors })
+    })
+    this.#events.on('warning', ({ name, message }) => options.logger.warn(message, { resource: name }))
+    this.#events.on('certificate', () => this.#recheck?.())
+    this.#events.on('connected', () => this.#recheck?.())
+  }
+
+  /** @internal Everything that takes time; `createMesh` waits for what is local only. */
+  async start(): Promise<void> {
+    const { adminPort, logger, preload } = this.#options
+    this.#sdk = await startSdk({ workload: this.workload, logger })
+    if (adminPort !== null) {
+      this.#admin = await startAdminServer(adminPort, {
+        waitingFor: () => this.#waitingFor(),
+        metrics: () => this.#telemetry.scrape(),
+        configDump: () => this.status(),
+      })
+    }
+    for (const name of preload) this.#link.xds.watchAuthority(name)
+    this.#link.start().catch((error: Error) => {
+      if (this.#closed !== null) return
+      this.#failed = error
+      logger.error('this process cannot join the mesh', { error: error.message })
+      this.#recheck?.()
+    })
+  }
+
+  /**
+   * Serves HTTP in the mesh: mutual TLS and plaintext on one port as policy allows, callers verified and authorized before
+   * the listener sees them. `listener` is any `(req, res)`: a function, an Express or Koa (`app.callback()`) app.
+   */
+  createServer(listener: RequestListener): ServedServer {
+    return this.#serve((options) => createMeshServer(listener, options))
+  }
+
+  /** Puts an existing node:http server, not yet listening, behind the mesh; for frameworks that make their own. */
+  wrap(server: Server): ServedServer {
+    return this.#serve((options) => wrapServer(server, options))
+  }
+
+  /** Loopback port of /ready, /metrics and /config_dump; null = none. */
+  get adminPort(): number | null {
+    return this.#admin?.port ?? null
+  }
+
+  /**
+   * Resolves when this process has its certificate, its servers have policy and are registered, and what `preload` names is
+   * known. While the control plane is away, what an earlier run left in the state directory is enough.
+   * @throws InmeshError ERR_INMESH_NOT_READY after `readyTimeoutMs`, or at once when the control plane refuses us
+   */
+  async ready(): Promise<void> {
+    const { readyTimeoutMs } = this.#options
+    const done = Promise.withResolvers<void>()
+    const look = () => {
+      if (this.#closed !== null) done.reject(new InmeshError('ERR_INMESH_CLOSED', 'the mesh was closed'))
+      else if (this.#failed !== null) done.reject(notReady(this.#failed.message, this.#failed))
+      else if (this.#waitingFor().length === 0) done.resolve()
+    }
+    const before = this.#recheck
+    this.#recheck = () => {
+      before?.()
+      look()
+    }
+    const timer = setTimeout(() => {
+      const reason = this.#link.problem ?? this.#link.xds.status().lastError
+      const why = reason === undefined || reason === '' ? '' : `: ${reason}`
+      done.reject(notReady(`after ${readyTimeoutMs} ms still waiting for ${this.#waitingFor().join(', ')}${why}`))
+    }, readyTimeoutMs)
+    try {
+      look()
+      await done.promise
+    } finally {
+      clearTimeout(timer)
+      this.#recheck = before
+    }
+  }
+
+  /**
+   * Leaves the mesh: says goodbye to the control plane, lets callers hear of it, finishes what is under way, closes
+   * everything. Calls out stay possible until the servers have ended. Idempotent.
+   */
+  close(options: CloseMeshOptions = {}): Promise<void> {
+    this.#closed ??= this.#close(options)
+    return this.#closed
+  }
+
+  /** Prometheus text of all metrics. */
+  async metrics(): Promise<string> {
+    return (await this.#telemetry.scrape()).body
+  }
+
+  on<K extends keyof MeshEventMap>(event: K, listener: (...args: MeshEventMap[K]) => void): this {
+    this.#events.on(event, listener as never)
+    return this
+  }
+
+  off<K extends keyof MeshEventMap>(event: K, listener: (...args: MeshEventMap[K]) => void): this {
+    this.#events.off(event, listener as never)
+    return this
+  }
+
+  /** What this process is, has and waits for; the content of /config_dump. */
+  status(): Record<string, unknown> {
+    const { current } = this.#link.identity
+    const { snapshot } = this.#engine
+    return {
+      workload: this.workload,
+      waitingFor: this.#waitingFor(),
+      certificate:
+        current === undefined
+          ? null
+          : {
+              spiffeId: current.spiffeId.text,
+              serialNumber: current.serialNumber,
+              notAfter: new Date(current.notAfter).toISOString(),
+            },
+      servers: [...this.#servers].map((s) => s.endpoint),
+      xds: this.#link.xds.status(),
+      listeners: [...snapshot.listeners.values()],
+      clusters: [...this.#engine.clusters.values()].map((cluster) => ({
+        ...cluster.spec,
+        breakerState: cluster.breaker?.state ?? null,
+        hosts: cluster.hosts.map((h) => ({
+          address: h.spec.address,
+          port: h.spec.port,
+          active: h.active,
+          ejected: h.ejectedUntil !== 0,
+        })),
+      })),
+      inbound: [...snapshot.inbound.values()],
+      trustDomains: [...snapshot.trustBundles.keys()],
+    }
+  }
+
+  #serve(make: (options: MeshServerOptions) => MeshServer): ServedServer {
+    let served: ServedServer
+    const server = make({
+      inbound: () => {
+        const { endpoint } = served
+        return endpoint === null
+          ? undefined
+          : this.#engine.inbound(inboundListenerName(endpoint.address, endpoint.port))
+      },
+      identity: this.#link.identity,
+      clock: systemClock,
+      telemetry: this.#telemetry.server,
+      logger: this.#options.logger,
+    })
+    served = new ServedServer(server, {
+      advertise: this.#options.address,
+      opened: (opened) => {
+        const { address, port } = opened.endpoint!
+        this.#servers.add(opened)
+        this.#link.xds.watchInbound(inboundListenerName(address, port))
+        this.#register()
+      },
+      closed: (closed) => {
+        if (!this.#servers.delete(closed)) return
+        const { address, port } = closed.endpoint!
+        this.#link.xds.unwatchInbound(inboundListenerName(address, port))
+        this.#register()
+      },
+    })
+    return served
+  }
+
+  #register(): void {
+    if (this.#closed !== null) return
+    const { service, labels, locality } = this.workload
+    const { weight } = this.#options
+    const now = [...this.#servers]
+    this.#link.registry.update(now.map((s) => ({ service, ...s.endpoint!, labels, locality, weight })))
+    this.#link.registry.registered().then(
+      () => {
+        for (const server of now) this.#registered.add(server)
+        this.#recheck?.()
+      },
+      (error: Error) => {
+        if (this.#closed === null) this.#options.logger.warn('registration failed', { error: error.message })
+      },
+    )
+  }
+
+  /** What ready() and /ready wait for, in words. */
+  #waitingFor(): string[] {
+    const waiting: string[] = []
+    const { xds, identity } = this.#link
+    if (identity.current === undefined) waiting.push('a certificate')
+    const { connected, lastError } = xds.status()
+    // Away, not just on its way: then a stored configuration is all that can be had.
+    const away = !connected && lastError !== ''
+    for (const server of this.#servers) {
+      const { address, port } = server.endpoint!
+      if (this.#engine.inbound(inboundListenerName(address, port)) === undefined)
+        waiting.push(`the policy of ${address}:${port}`)
+      else if (!this.#registered.has(server) && !away) waiting.push(`the registration of ${address}:${port}`)
+    }
+    for (const name of this.#options.preload)
+      if (this.#engine.outbound(name) === undefined && !this.#engine.isAbsent(name))
+        waiting.push(`the configuration of ${name}`)
+    return waiting
+  }
+
+  *#clusterGauges() {
+    for (const cluster of this.#engine.clusters.values()) {
+      yield {
+        name: cluster.name,
+        endpoints: cluster.hosts.length,
+        ejected: cluster.hosts.filter((h) => h.ejectedUntil !== 0).length,
+        breaker: cluster.breaker?.state ?? null,
+      }
+    }
+  }
+
+  async #close({ drainMs, graceMs }: CloseMeshOptions): Promise<void> {
+    const servers = [...this.#servers]
+    this.#recheck?.()
+    if (servers.length > 0 && this.#failed === null) {
+      await this.#link.registry.drain(Math.min(5_000, drainMs ?? 5_000))
+      for (const server of servers) server.drain()
+      await new Promise((resolve) => setTimeout(resolve, drainMs ?? 1_000))
+      // The goodbye that removes the endpoints; from here on nobody new comes.
+      await this.#link.registry.close()
+    }
+    await Promise.all(servers.map((server) => server.close({ graceMs })))
+    await this.dispatcher.close()
+    await this.#link.close()
+    await this.#passthrough.close()
+    this.#engine.close()
+    this.#telemetry.close()
+    await this.#admin?.close()
+    await this.#sdk?.shutdown()
+  }
+}
+
+function notReady(message: string, cause?: Error): InmeshError {
+  return new InmeshError('ERR_INMESH_NOT_READY', `not ready: ${message}`, cause === undefined ? {} : { cause })
+}
+
+/**
+ * Joins the mesh. Resolves as soon as the process itself is set up; calls and connections wait for what must come from the
+ * control plane, and `mesh.ready()` says when it is there.
+ * @throws InmeshError ERR_INMESH_INVALID_OPTION for an option or variable that cannot be used
+ */
+export async function createMesh(options: MeshOptions = {}): Promise<Mesh> {
+  const mesh = new Mesh(resolveOptions(options))
+  await mesh.start()
+  return mesh
+}

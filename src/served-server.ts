@@ -1,0 +1,78 @@
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import type { CloseOptions, MeshServer } from './http/server.ts'
+
+/** What a mesh wants to know of its servers. */
+export interface ServerHost {
+  /** It listens; from now on it is to be registered and needs policy. */
+  opened(server: ServedServer): void
+  closed(server: ServedServer): void
+  /** Address that others dial, where the listening one says nothing. */
+  readonly advertise: string | null
+}
+
+/** A server of this process that takes part in the mesh: registered while it listens. */
+export class ServedServer {
+  /** Address and port that other workloads dial; null before it listens. */
+  endpoint: { readonly address: string; readonly port: number } | null = null
+  readonly #server: MeshServer
+  readonly #host: ServerHost
+
+  constructor(server: MeshServer, host: ServerHost) {
+    this.#server = server
+    this.#host = host
+    server.server.on('listening', () => {
+      const bound = server.address()
+      // A Unix socket cannot be dialled by other workloads.
+      if (bound === null || typeof bound === 'string') return
+      this.endpoint = { address: host.advertise ?? dialable(bound), port: bound.port }
+      host.opened(this)
+    })
+  }
+
+  /** The node:http server that listens, for `setTimeout` and the like. */
+  get server(): Server {
+    return this.#server.server
+  }
+
+  /**
+   * Listens, as node:http does. Connections wait until identity and policy are there. Registered as soon as the control plane can be reached.
+   * @param port 0 = any free one
+   * @param host default: all addresses
+   * @throws the error of node:net, e.g. EADDRINUSE
+   */
+  listen(port = 0, host?: string): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      const { server } = this.#server
+      server.once('error', reject)
+      server.listen(port, host, () => {
+        server.off('error', reject)
+        resolve(server.address() as AddressInfo)
+      })
+    })
+  }
+
+  address(): AddressInfo | string | null {
+    return this.#server.address()
+  }
+
+  /** From now on every answer asks its client to close the connection. */
+  drain(): void {
+    this.#server.drain()
+  }
+
+  /** Ends gracefully; see MeshServer.close. `mesh.close()` does it for all servers, in the right order. */
+  async close(options?: CloseOptions): Promise<void> {
+    this.#host.closed(this)
+    await this.#server.close(options)
+  }
+}
+
+/** An unspecified address is dialled by one of the machine's own. */
+function dialable(bound: AddressInfo): string {
+  if (bound.address !== '0.0.0.0' && bound.address !== '::') return bound.address
+  for (const addresses of Object.values(networkInterfaces()))
+    for (const { family, internal, address } of addresses ?? []) if (family === 'IPv4' && !internal) return address
+  return '127.0.0.1'
+}
