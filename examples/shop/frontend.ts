@@ -15,6 +15,6 @@ const server = mesh.createServer(async (req, res) => {
   reply(res, req, [answer])
 })
 
-server.listen(Number(process.env.PORT ?? 0), '127.0.0.1')
+await server.listen(Number(process.env.PORT ?? 0), '127.0.0.1')
 await mesh.ready()
 remote.ready(server)

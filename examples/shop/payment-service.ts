@@ -18,6 +18,6 @@ const server = mesh.createServer(async (req, res) => {
   else reply(res, req)
 })
 
-server.listen(0, '127.0.0.1')
+await server.listen(0, '127.0.0.1')
 await mesh.ready()
 remote.ready(server)
