@@ -100,12 +100,17 @@ export class Mesh {
       })
     }
     for (const name of preload) this.#link.xds.watchAuthority(name)
-    this.#link.start().catch((error: Error) => {
-      if (this.#closed !== null) return
-      this.#failed = error
-      logger.error('this process cannot join the mesh', { error: error.message })
-      this.#recheck?.()
-    })
+    this.#link.start().then(
+      () => {
+        if (this.#servers.size > 0) this.#register()
+      },
+      (error: Error) => {
+        if (this.#closed !== null) return
+        this.#failed = error
+        logger.error('this process cannot join the mesh', { error: error.message })
+        this.#recheck?.()
+      },
+    )
   }
 
   /**
@@ -252,6 +257,8 @@ export class Mesh {
     const { service, labels, locality } = this.workload
     const { weight } = this.#options
     const now = [...this.#servers]
+    // Without a certificate there is nothing to say yet; `start` registers what listens by then.
+    if (this.#link.identity.current === undefined) return
     this.#link.registry.update(now.map((s) => ({ service, ...s.endpoint!, labels, locality, weight })))
     this.#link.registry.registered().then(
       () => {
