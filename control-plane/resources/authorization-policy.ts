@@ -2,7 +2,7 @@ import * as z from 'zod'
 import { parseCidr } from './cidr.ts'
 import { labels } from './fields.ts'
 import { type Kind, type Report, unsupported } from './kind.ts'
-import { isPathTemplate, pathTemplateProblem } from './path-template.ts'
+import { isPathTemplate, pathTemplateProblem } from './patterns.ts'
 import { suggest } from './suggest.ts'
 
 const values = z.array(z.string().min(1, 'must not be empty')).optional()
@@ -217,12 +217,14 @@ function valueProblem(value: string, attribute: Attribute): string | undefined {
     case 'path':
       return isPathTemplate(value) ? pathTemplateProblem(value) : undefined
     case 'trustDomain':
+      if (value.length > 255) return 'is too long'
       return value.includes('/') ? 'is not a trust domain: it has a slash' : undefined
     case 'serviceAccount':
       return /^[^/*]+(?:\/[^/*]+)?$/.test(value) && value.length <= 320
         ? undefined
         : 'is neither "<service account>" nor "<namespace>/<service account>"'
     case 'namespace':
+      if (value.length > 255) return 'is too long'
       return value.includes('/') ? 'is not a namespace: it has a slash' : undefined
     default:
       return undefined

@@ -1,8 +1,9 @@
 import { isIP } from 'node:net'
-import { RE2JS } from 're2js'
 import * as z from 'zod'
+import { compileRegex } from '../../src/match/regex.ts'
 import type { StringMatch } from '../../src/model/match.ts'
 import { parseDuration } from './duration.ts'
+import { wholeRegex } from './patterns.ts'
 
 /** Building blocks of the kinds' schemas: each parses a field as it is written into what translation works with. */
 
@@ -64,24 +65,24 @@ export const matchLabels = labels.refine((value) => Object.keys(value).length > 
 
 /** Why `pattern` is not a regular expression that may be used here; undefined if it is. RE2 only: linear time. */
 export function regexProblem(pattern: string): string | undefined {
-  if (pattern.length > 1024) return 'a regular expression may have at most 1,024 characters'
   try {
-    RE2JS.compile(pattern)
+    compileRegex(wholeRegex(pattern))
     return undefined
   } catch (error) {
-    return `not an RE2 regular expression: ${error instanceof Error ? error.message : String(error)}`
+    return error instanceof Error ? error.message : String(error)
   }
 }
 
-const regex = z.string().check((context) => {
-  const message = regexProblem(context.value)
-  if (message !== undefined) context.issues.push({ code: 'custom', message, input: context.value })
-})
+const regexUnless = (other?: string) =>
+  z.string().check((context) => {
+    const message = context.value === other ? undefined : regexProblem(context.value)
+    if (message !== undefined) context.issues.push({ code: 'custom', message, input: context.value })
+  })
 
 const stringMatchFields = z.strictObject({
   exact: z.string().optional(),
   prefix: z.string().optional(),
-  regex: regex.optional(),
+  regex: regexUnless().optional(),
 })
 
 function toMatch(fields: z.output<typeof stringMatchFields>): StringMatch | undefined {
@@ -112,7 +113,7 @@ export const nonEmptyMatch = stringMatch.refine(hasText, emptyPrefix)
 /** As nonEmptyMatch, where {} and regex "*" mean "is there at all": 'present'. */
 export const stringMatchOrPresent = stringMatchFields
   .omit({ regex: true })
-  .extend({ regex: z.union([z.literal('*'), regex]).optional() })
+  .extend({ regex: regexUnless('*').optional() })
   .refine(oneOf(true), 'must have at most one of exact, prefix, regex')
   .transform((fields): StringMatch | 'present' => (fields.regex === '*' ? 'present' : (toMatch(fields) ?? 'present')))
   .refine((match) => match === 'present' || hasText(match), emptyPrefix)

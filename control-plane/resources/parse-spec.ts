@@ -104,7 +104,7 @@ function fromIssue(issue: z.core.$ZodIssue, schema: z.ZodType): SpecProblem[] {
     }))
   if (issue.code === 'invalid_key')
     return [{ severity: 'error', path, at: 'key', message: issue.issues[0]?.message ?? issue.message }]
-  const message = issue.code === 'custom' ? issue.message : describe(issue)
+  const message = describe(issue)
   const hint = issue.code === 'invalid_value' ? suggest(String(issue.input), issue.values.map(String)) : undefined
   return [{ severity: 'error', path, at: 'value', message, ...optional(hint) }]
 }
@@ -116,13 +116,13 @@ function optional(suggestion: string | undefined): { suggestion?: string } {
 function describe(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_type' && issue.input === undefined) return 'is required'
   if (issue.code === 'invalid_type') return `must be ${article(issue.expected)}, not ${show(issue.input)}`
-  if (issue.code === 'invalid_union') return issue.errors[0]?.[0]?.message ?? issue.message
   if (issue.code === 'too_small' && typeof issue.input === 'number') return `must be at least ${issue.minimum}`
   if (issue.code === 'too_big' && typeof issue.input === 'number') return `must be at most ${issue.maximum}`
   const standard = issue.message.startsWith('Invalid') || issue.message.startsWith('Too')
   if (issue.code === 'invalid_value' && standard) return `must be one of ${issue.values.join(', ')}`
-  const { input } = issue
-  return typeof input === 'string' && !standard && input !== '' ? `"${input}" ${issue.message}` : issue.message
+  const { input, message } = issue
+  // "is not a host name" wants to be told of what.
+  return typeof input === 'string' && message.startsWith('is ') ? `${JSON.stringify(input)} ${message}` : message
 }
 
 function article(type: string): string {

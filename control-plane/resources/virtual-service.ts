@@ -156,6 +156,8 @@ function checkRetries(route: HttpRoute, index: number, report: Report): void {
   for (const field of ['retryOn', 'perTryTimeout', 'backoff'] as const)
     if (retries.attempts === 0 && retries[field] !== undefined)
       report('error', [...path, field], 'is configured but attempts is 0, which switches retries off')
+  if (retries.perTryTimeout !== undefined && (route.timeout ?? 0) > 0 && retries.perTryTimeout >= route.timeout!)
+    report('warning', [...path, 'perTryTimeout'], 'has no effect: it is not shorter than timeout')
   if (retries.retryOn === undefined) return
   for (const part of retries.retryOn.split(',')) {
     const word = part.trim()
@@ -163,8 +165,6 @@ function checkRetries(route: HttpRoute, index: number, report: Report): void {
     if (!isRetryWord(word))
       report('error', [...path, 'retryOn'], `"${word}" is not a retry condition`, suggest(word, retryOnWords))
   }
-  if (retries.perTryTimeout !== undefined && (route.timeout ?? 0) > 0 && retries.perTryTimeout >= route.timeout!)
-    report('warning', [...path, 'perTryTimeout'], 'has no effect: it is not shorter than timeout')
 }
 
 function isRetryWord(word: string): boolean {

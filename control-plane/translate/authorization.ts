@@ -9,7 +9,7 @@ import {
   parseConditionKey,
 } from '../resources/authorization-policy.ts'
 import { parseCidr } from '../resources/cidr.ts'
-import { isPathTemplate, pathTemplateRegex, quoteRegex } from '../resources/path-template.ts'
+import { isPathTemplate, pathTemplateRegex, quoteRegex } from '../resources/patterns.ts'
 import { headerMatcher, stringMatcher } from './matchers.ts'
 
 type Permission = MessageInitShape<typeof PermissionSchema>

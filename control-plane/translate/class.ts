@@ -1,4 +1,4 @@
-import { RE2JS } from 're2js'
+import { compileString } from '../../src/match/string.ts'
 import type { StringMatch } from '../../src/model/match.ts'
 import type { MatchPlan, RetryPlan, RoutePlan } from './routing.ts'
 import type { ClientClass } from './types.ts'
@@ -61,7 +61,7 @@ export function headerAlternatives(clientClass: ClientClass, match: MatchPlan): 
     return [conditions.map((condition) => ({ ...condition, absentMatches: true }))]
   }
   // gRPC calls are POSTs without a query; its routes cannot ask for either (gRFC A28).
-  if (match.method !== undefined && !matchesText(match.method, 'POST')) return []
+  if (match.method !== undefined && !compileString(match.method)('POST')) return []
   if (Object.keys(match.queryParams).length > 0) return []
   // grpc-js-xds lets an inverted condition match a header that is absent; the others follow A28 and do not.
   if (clientClass === 'grpc-js') return [conditions]
@@ -76,19 +76,4 @@ export function headerAlternatives(clientClass: ClientClass, match: MatchPlan): 
     },
     [[]],
   )
-}
-
-function matchesText(match: StringMatch, text: string): boolean {
-  switch (match.kind) {
-    case 'exact':
-      return text === match.value
-    case 'prefix':
-      return text.startsWith(match.value)
-    case 'suffix':
-      return text.endsWith(match.value)
-    case 'contains':
-      return text.includes(match.value)
-    case 'regex':
-      return RE2JS.compile(match.value).testExact(text)
-  }
 }

@@ -2,6 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { HeaderMatcherSchema } from '../../src/gen/envoy/config/route/v3/route_components_pb.js'
 import type { StringMatcherSchema } from '../../src/gen/envoy/type/matcher/v3/string_pb.js'
 import type { StringMatch } from '../../src/model/match.ts'
+import { wholeRegex } from '../resources/patterns.ts'
 import type { HeaderCondition } from './class.ts'
 
 type StringMatcherInit = MessageInitShape<typeof StringMatcherSchema>
@@ -9,11 +10,6 @@ type StringMatcherInit = MessageInitShape<typeof StringMatcherSchema>
 export function stringMatcher(match: StringMatch): StringMatcherInit {
   if (match.kind === 'regex') return { matchPattern: { case: 'safeRegex', value: { regex: wholeRegex(match.value) } } }
   return { matchPattern: { case: match.kind, value: match.value }, ignoreCase: match.ignoreCase }
-}
-
-/** Grouped, because some clients anchor with ^ and $ only, which would take "a|b" apart. */
-export function wholeRegex(regex: string): string {
-  return `(?:${regex})`
 }
 
 export function headerMatcher(condition: HeaderCondition): MessageInitShape<typeof HeaderMatcherSchema> {

@@ -10,7 +10,8 @@ export function pathTemplateProblem(path: string): string | undefined {
   if (segments.some((segment) => segment !== '{*}' && segment !== '{**}' && /[{}*]/.test(segment)))
     return 'only {*} and {**} are operators of a path, each a whole segment'
   const any = operators.indexOf('{**}')
-  return any >= 0 && any < operators.length - 1 ? '{**} must be the last operator' : undefined
+  if (any >= 0 && any < operators.length - 1) return '{**} must be the last operator'
+  return pathTemplateRegex(path).length > 1024 ? 'is too long' : undefined
 }
 
 /** RE2 for a valid template. A segment is anything but a slash: a shorter character list lets paths slip past a DENY. */
@@ -24,4 +25,9 @@ export function pathTemplateRegex(path: string): string {
 /** Makes every character of `text` stand for itself, in RE2 and in JavaScript. */
 export function quoteRegex(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, (character) => (/[/-]/.test(character) ? character : `\\${character}`))
+}
+
+/** The pattern as every client anchors it rightly: some only add ^ and $, which takes "a|b" apart. */
+export function wholeRegex(regex: string): string {
+  return regex.includes('|') ? `(?:${regex})` : regex
 }
