@@ -95,28 +95,31 @@ export class WorkloadRegistry {
     }
     const id = ++this.#streams
     let over = false
-    const finish = (goodbye: boolean): Promise<unknown> => {
-      if (over) return Promise.resolve()
+    /** The registration that is being stored. */
+    let storing: Promise<unknown> = Promise.resolve()
+    const finish = () => {
+      if (over) return
       over = true
       giveBack()
       this.#calls.delete(call)
-      if (this.#closed) return Promise.resolve()
-      if (goodbye)
-        return this.#writer
-          .write(this.#leases.release(id))
-          .catch((error: unknown) => this.#options.logger.error('endpoints were not removed', { error }))
+      if (this.#closed) return
       this.#leases.drop(id, this.#options.clock.now())
       this.#arm()
-      return Promise.resolve()
     }
     this.#calls.add(call)
-    call.on('error', () => void finish(false))
-    call.on('cancelled', () => void finish(false))
-    call.on('close', () => void finish(false))
-    call.on('end', () => void finish(true).finally(() => call.end()))
+    call.on('error', finish)
+    call.on('cancelled', finish)
+    call.on('close', finish)
+    // A connection that breaks ends the stream as well, so the end alone is no goodbye: that is a registration of nothing.
+    call.on('end', () => {
+      void storing.finally(() => {
+        finish()
+        call.end()
+      })
+    })
     call.on('data', (request: RegisterRequest) => {
       if (over) return
-      this.#register(id, request, caller.identity).then(
+      storing = this.#register(id, request, caller.identity).then(
         (answer) => {
           if (over) return
           if ('details' in answer) fail(answer.code, answer.details)

@@ -142,6 +142,6 @@ export class RegisterState {
       return [{ kind: 'gone' }]
     }
     this.#phase = 'leaving'
-    return [{ kind: 'halfClose' }]
+    return [{ kind: 'send', registration: { ...this.#registration, endpoints: [] } }, { kind: 'halfClose' }]
   }
 }
