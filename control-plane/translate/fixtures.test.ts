@@ -51,7 +51,7 @@ describe("the mission's own YAML", () => {
     const route = routeOf(mesh.routes('payment-service', frontend), {})
     expect(route).toMatchObject({ timeoutMs: 5_000, timeoutUntilHeaders: true })
     expect(route?.retry).toMatchObject({
-      retryOn: ['connect-failure', 'retriable-4xx', 'retriable-status-codes'],
+      retryOn: ['connect-failure', 'retriable-4xx', 'reset', 'retriable-status-codes'],
       statusCodes: [503],
       numRetries: 3,
       retryNonIdempotent: false,

@@ -38,8 +38,11 @@ export interface RetryPlan {
   readonly baseIntervalMs: number
 }
 
-/** The mission's default: when the caller's method allows it (the data plane's gate). */
-const defaultRetryOn = 'connect-failure,retriable-4xx,503'
+/**
+ * When the caller's method allows it (the data plane's gate). A connection that breaks before the answer is what a proxy
+ * would have turned into its own 503; Envoy's `503` means answers of a peer only, so `reset` says it.
+ */
+const defaultRetryOn = 'connect-failure,retriable-4xx,503,reset'
 const defaultBaseIntervalMs = 25
 
 const everything: MatchPlan = { ignoreUriCase: false, headers: {}, withoutHeaders: {}, queryParams: {} }
