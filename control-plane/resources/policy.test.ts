@@ -136,6 +136,12 @@ describe('computeTrafficSplit', () => {
     expect(await computeTrafficSplit(store, 'payments', {})).toBe('v2')
   })
 
+  it('knows a service by each of its names', async () => {
+    await split('a', { destination_service: 'payments.default.svc.cluster.local', v1_weight: 0, v2_weight: 1 })
+    expect(await computeTrafficSplit(store, 'Payments', {})).toBe('v2')
+    expect(await computeTrafficSplit(store, 'payments', {}, { namespace: 'shop' })).toBe('v1')
+  })
+
   it('for a caller that is named its own split counts before newer ones for all', async () => {
     await split('mine', { source_service: 'frontend', v1_weight: 0, v2_weight: 1 })
     await split('all', { v1_weight: 1, v2_weight: 0 })

@@ -1,5 +1,6 @@
 import { ConfigError } from '../../src/errors.ts'
 import type { Store, StoredObject } from '../store/store.ts'
+import { expandHost } from '../translate/hosts.ts'
 import { documentOf } from './document.ts'
 import { specOf } from './kinds.ts'
 import { type ServicePolicySpec, servicePolicyDefaults } from './service-policy.ts'
@@ -70,8 +71,10 @@ export type RequestHeaders =
   | Readonly<Record<string, string | readonly string[] | undefined>>
 
 export interface SplitOptions {
-  /** Default "default". */
+  /** Of names without a dot. Default "default". */
   readonly namespace?: string
+  /** Domain of service names. Default "cluster.local". */
+  readonly domain?: string
   /** Who calls: its own splits beat those for all callers. Absent: the newest split of the destination, whoever it is for. */
   readonly sourceService?: string
   /** Uniform in [0, 1). Default Math.random. */
@@ -88,14 +91,18 @@ export async function computeTrafficSplit(
   headers: RequestHeaders = {},
   options: SplitOptions = {},
 ): Promise<'v1' | 'v2'> {
-  const namespace = options.namespace ?? 'default'
-  const { items } = await store.list({ kind: 'TrafficSplit', namespace })
+  const { namespace = 'default', domain = 'cluster.local', sourceService } = options
+  const expand = (service: string, from: string) => expandHost(service, from, domain)
+  const { items } = await store.list({ kind: 'TrafficSplit' })
+  const splits = items.flatMap((object) => {
+    const spec = specOf(object, 'TrafficSplit')
+    if (spec === undefined) return []
+    const source = spec.sourceService === undefined ? undefined : expand(spec.sourceService, object.namespace)
+    return [{ object, spec, source, destination: expand(spec.destinationService, object.namespace) }]
+  })
   const split = chooseSplit(
-    items.flatMap((object) => {
-      const spec = specOf(object, 'TrafficSplit')
-      return spec?.destinationService === destinationService.toLowerCase() ? [{ object, spec }] : []
-    }),
-    options.sourceService,
+    splits.filter((candidate) => candidate.destination === expand(destinationService, namespace)),
+    sourceService === undefined ? undefined : expand(sourceService, namespace),
   )
   if (split === undefined) return 'v1'
   const sent = lowerCaseHeaders(headers)
@@ -105,15 +112,15 @@ export async function computeTrafficSplit(
 }
 
 function chooseSplit(
-  splits: readonly { object: StoredObject; spec: TrafficSplitSpec }[],
+  splits: readonly { object: StoredObject; spec: TrafficSplitSpec; source: string | undefined }[],
   source: string | undefined,
 ): TrafficSplitSpec | undefined {
   const newestFirst = splits.toSorted(
     (a, b) => b.object.updatedAt - a.object.updatedAt || b.object.revision - a.object.revision,
   )
   if (source === undefined) return newestFirst[0]?.spec
-  const own = newestFirst.find(({ spec }) => spec.sourceService === source.toLowerCase())
-  return (own ?? newestFirst.find(({ spec }) => spec.sourceService === undefined))?.spec
+  const own = newestFirst.find((split) => split.source === source)
+  return (own ?? newestFirst.find((split) => split.source === undefined))?.spec
 }
 
 function lowerCaseHeaders(headers: RequestHeaders): Map<string, string[]> {

@@ -31,7 +31,7 @@ export function translate(revision: MeshRevision, previous: Translation | null):
 /** How to make a resource, and what makes it differ: between clients (`view`) and between revisions (`inputs`). */
 interface Recipe {
   readonly view: string
-  readonly inputs: string
+  readonly inputs: () => string
   readonly build: () => Built
 }
 
@@ -64,7 +64,7 @@ class CachedTranslation implements Translation {
     const key = `${typeUrl}\n${name}\n${client.clientClass}\n${recipe.view}`
     let built = this.#built.get(key)
     if (built === undefined) {
-      built = this.cache.get(key, recipe.inputs, recipe.build)
+      built = this.cache.get(key, recipe.inputs(), recipe.build)
       this.#built.set(key, built)
     }
     return built
@@ -82,7 +82,7 @@ class CachedTranslation implements Translation {
         return this.#endpoints(name, client)
       case TypeUrl.secret:
         if (name !== TRUST_BUNDLE_SECRET || isForeign(client.clientClass)) return undefined
-        return { view: '', inputs: this.#index.bundlesKey, build: () => trustBundleSecret(this.#index) }
+        return { view: '', inputs: () => this.#index.bundlesKey, build: () => trustBundleSecret(this.#index) }
       default:
         return undefined
     }
@@ -95,27 +95,27 @@ class CachedTranslation implements Translation {
       const labels = Object.entries(client.labels).sort()
       return {
         view: JSON.stringify([client.namespace, labels]),
-        inputs: index.configKey,
+        inputs: () => index.configKey,
         build: () => inboundListener(index, name, address, client),
       }
     }
     const dialled = dial(index, name, client)
     const routeName = dialled === undefined ? undefined : routeNameOf(index, dialled, client)
     if (routeName === undefined) return undefined
-    return { view: routeName, inputs: '', build: () => clientListener(name, routeName) }
+    return { view: routeName, inputs: constant, build: () => clientListener(name, routeName) }
   }
 
   #route(name: string, client: ClientView): Recipe | undefined {
     const index = this.#index
     if (!isForeign(client.clientClass)) {
-      if (name === ALLOW_ANY) return { view: '', inputs: '', build: allowAny }
-      if (name === BLOCK_ALL) return { view: '', inputs: '', build: blockAll }
+      if (name === ALLOW_ANY) return { view: '', inputs: constant, build: allowAny }
+      if (name === BLOCK_ALL) return { view: '', inputs: constant, build: blockAll }
     }
     const parsed = parseName(name)
     if (parsed === undefined || parsed.subset !== '' || !isRoutable(index, parsed.host, parsed.port)) return undefined
     return {
       view: routeViewKey(index, parsed.host, client),
-      inputs: index.configKey,
+      inputs: () => index.configKey,
       build: () => routeConfiguration(index, parsed.host, parsed.port, client),
     }
   }
@@ -123,13 +123,13 @@ class CachedTranslation implements Translation {
   #cluster(name: string, client: ClientView): Recipe | undefined {
     const index = this.#index
     if (name === PASSTHROUGH_CLUSTER)
-      return isForeign(client.clientClass) ? undefined : { view: '', inputs: '', build: passthroughCluster }
+      return isForeign(client.clientClass) ? undefined : { view: '', inputs: constant, build: passthroughCluster }
     const target = this.#target(name)
     if (target === undefined) return undefined
     const { host, subset, port } = target
     return {
       view: ruleNamespace(index, host, client.namespace) ?? '',
-      inputs: `${index.configKey} ${retryFloor(index.instances)} ${endpointsKey(index, host)}`,
+      inputs: () => `${index.configKey} ${retryFloor(index.instances)} ${endpointsKey(index, host)}`,
       build: () => cluster(index, host, subset, port, client),
     }
   }
@@ -141,7 +141,7 @@ class CachedTranslation implements Translation {
     const { host, subset, port } = target
     return {
       view: ruleNamespace(index, host, client.namespace) ?? '',
-      inputs: `${index.configKey} ${endpointsKey(index, host)}`,
+      inputs: () => `${index.configKey} ${endpointsKey(index, host)}`,
       build: () => loadAssignment(index, host, subset, port, client),
     }
   }
@@ -154,6 +154,9 @@ class CachedTranslation implements Translation {
     return exists ? parsed : undefined
   }
 }
+
+/** Of what depends on its name and view alone. */
+const constant = () => ''
 
 function endpointsKey(index: MeshIndex, host: string): string {
   return index.services.get(host)?.endpointsKey ?? ''
