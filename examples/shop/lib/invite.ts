@@ -9,7 +9,7 @@ The shop stays open until Ctrl-C. In another terminal, in this folder:
 
 ${env.map(([name, value]) => `  export ${name}=${value}`).join('\n')}
   npx inmesh status                                             # who is connected, and with what
-  npx inmesh apply -f examples/shop/policies/trafficsplit-50-50.yaml
+  npx inmesh apply -f examples/shop/policies/trafficsplit-95-5.yaml
   npx inmesh get trafficsplit -o yaml
   curl -s ${shop.url}/checkout                       # one request, all hops
   curl -s http://127.0.0.1:${order.adminPort}/metrics | grep ^inmesh_  # what order-service counts

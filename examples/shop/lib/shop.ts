@@ -102,19 +102,24 @@ export class Shop {
     return this.#launch(workload.service, workload.version, workload.name, false)
   }
 
-  /** The YAML of a file of the folder `policies`. */
+  /** A file of the folder `policies`. */
+  policyFile(file: string): string {
+    return join(root, 'policies', file)
+  }
+
   yaml(file: string): string {
-    return readFileSync(join(root, 'policies', file), 'utf8')
+    return readFileSync(this.policyFile(file), 'utf8')
   }
 
   /** `inmesh apply -f policies/<file>`; returns when every process that is subscribed to it uses it. */
   async apply(file: string): Promise<void> {
-    await this.controlPlane.run('apply', '-f', join(root, 'policies', file))
+    await this.controlPlane.run('apply', '-f', this.policyFile(file))
     await this.settled()
   }
 
-  async delete(kind: string, name: string): Promise<void> {
-    await this.controlPlane.run('delete', kind, name)
+  /** `inmesh delete -f policies/<file>` */
+  async delete(file: string): Promise<void> {
+    await this.controlPlane.run('delete', '-f', this.policyFile(file))
     await this.settled()
   }
 
@@ -146,6 +151,11 @@ export class Shop {
     const lines = (await response.text()).split('\n')
     const line = lines.find((text) => text.startsWith(name) && text.includes(label))
     return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(' ') + 1))
+  }
+
+  /** What a process says that it was told. */
+  async configDump(workload: Workload): Promise<string> {
+    return (await fetch(`http://127.0.0.1:${workload.adminPort}/config_dump`)).text()
   }
 
   /** Asks until `what` answers, every 50 ms. @throws DemoError after `withinMs` */

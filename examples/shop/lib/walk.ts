@@ -34,7 +34,7 @@ export async function walk(shop: Shop, only?: readonly number[]): Promise<boolea
   if (passed < rows.length) say(`\n${shop.logTails()}`)
   say(`\n${table([['#', 'STEP', 'RESULT', 'MEASURED', 'TIME', ''], ...rows])}`)
   say(`\nwalked in ${seconds(started)}`)
-  say(bold(`${passed} passed, ${rows.length - passed} failed`))
+  say(`${passed} passed, ${rows.length - passed} failed`)
   return passed === rows.length
 }
 

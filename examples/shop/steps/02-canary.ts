@@ -13,13 +13,13 @@ export const canary: Step = {
     report.did(`inmesh apply -f virtualservice-90-10.yaml\n${shop.yaml('virtualservice-90-10.yaml')}`)
     await measure(shop, report, 0.1)
 
-    await shop.delete('virtualservice', 'payment-service')
+    await shop.delete('virtualservice-90-10.yaml')
     await shop.apply('trafficsplit-95-5.yaml')
     report.did(
-      `inmesh delete virtualservice payment-service; inmesh apply -f trafficsplit-95-5.yaml\n${shop.yaml('trafficsplit-95-5.yaml')}`,
+      `inmesh delete -f virtualservice-90-10.yaml; inmesh apply -f trafficsplit-95-5.yaml\n${shop.yaml('trafficsplit-95-5.yaml')}`,
     )
     await measure(shop, report, 0.05)
-    await shop.delete('trafficsplit', 'payment-service')
+    await shop.delete('trafficsplit-95-5.yaml')
   },
 }
 

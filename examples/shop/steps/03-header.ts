@@ -27,6 +27,6 @@ export const header: Step = {
     report.check('with X-Canary: true all go to v2', versions('true').v2 === CALLS, showCounts(versions('true')))
     report.check('without it none does (weight 0)', versions('none').v1 === CALLS, showCounts(versions('none')))
     report.check('another value is not that header', versions('maybe').v1 === CALLS, showCounts(versions('maybe')))
-    await shop.delete('trafficsplit', 'payment-service')
+    await shop.delete('trafficsplit-canary-header.yaml')
   },
 }

@@ -59,6 +59,6 @@ export const outlier: Step = {
     report.check('still no GET failed', errors === 0, `${errors} of ${during.length + after.length}`)
 
     await shop.fault([sick], {})
-    await shop.delete('destinationrule', 'payment-service-circuit-breaker')
+    await shop.delete('destinationrule-circuit-breaker.yaml')
   },
 }

@@ -47,8 +47,8 @@ export const authorization: Step = {
     const reached = (await total()) - before
     report.check('no refused call reached a handler', reached === 0, `${reached} calls`)
 
-    await shop.delete('authorizationpolicy', 'payment-service-policy')
-    report.did('inmesh delete authorizationpolicy payment-service-policy')
+    await shop.delete('authorizationpolicy.yaml')
+    report.did('inmesh delete -f authorizationpolicy.yaml')
     const again = await shop.traffic.burst(40, 4, () => ({ path: '/quote' }))
     report.check(
       'deleted: GET works again',
