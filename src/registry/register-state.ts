@@ -60,9 +60,9 @@ export class RegisterState {
     return this.#phase === 'waiting' ? this.#connectAt : Number.POSITIVE_INFINITY
   }
 
-  /** What was said last is stored. */
+  /** What was said last is stored, or nothing was said yet. */
   get settled(): boolean {
-    return this.#phase === 'open' && this.#unanswered === 0
+    return this.#phase === 'idle' || (this.#phase === 'open' && this.#unanswered === 0)
   }
 
   get lastError(): string {
@@ -75,7 +75,8 @@ export class RegisterState {
       case 'update':
         return this.#say({ ...this.#registration, endpoints: event.endpoints })
       case 'drain':
-        return this.#say({ ...this.#registration, draining: true })
+        // Who never registered has nothing to drain.
+        return this.#phase === 'idle' ? [] : this.#say({ ...this.#registration, draining: true })
       case 'confirmed':
         return this.#confirmed()
       case 'tick':

@@ -1,4 +1,11 @@
-import { Channel, type ChannelCredentials, type ChannelOptions, Metadata, status } from '@grpc/grpc-js'
+import {
+  Channel,
+  type ChannelCredentials,
+  type ChannelOptions,
+  connectivityState,
+  Metadata,
+  status,
+} from '@grpc/grpc-js'
 import type { Stream, StreamHandlers, Transport } from '../model/transport.ts'
 
 /** Where and as whom to connect. */
@@ -52,6 +59,8 @@ class GrpcStream implements Stream {
   readonly #channel: Channel
   readonly #call: RawCall
   readonly #queue: { message: Uint8Array; sent: (() => void) | undefined }[] = []
+  /** Callbacks of messages that grpc-js took before it had a connection; null = it has one. */
+  #unsent: (() => void)[] | null = []
   #writing = false
   #closing = false
   #over = false
@@ -70,6 +79,7 @@ class GrpcStream implements Stream {
         handlers.ended({ code: end.code, details: end.details })
       },
     })
+    this.#watchConnection()
   }
 
   send(message: Uint8Array, sent?: () => void): void {
@@ -104,10 +114,28 @@ class GrpcStream implements Stream {
     const callback = (error?: Error | null) => {
       this.#writing = false
       if (this.#over) return
-      if (error == null) next.sent?.()
+      if (error == null && next.sent !== undefined) this.#wasSent(next.sent)
       this.#write()
     }
     this.#call.sendMessageWithContext({ callback }, Buffer.from(next.message))
+  }
+
+  /** A write is reported as done when grpc-js buffered it; it counts as sent when the channel stands. */
+  #wasSent(sent: () => void): void {
+    if (this.#unsent === null) sent()
+    else this.#unsent.push(sent)
+  }
+
+  #watchConnection(): void {
+    if (this.#over) return
+    const state = this.#channel.getConnectivityState(false)
+    if (state === connectivityState.READY) {
+      const unsent = this.#unsent ?? []
+      this.#unsent = null
+      for (const sent of unsent) sent()
+    } else if (state !== connectivityState.SHUTDOWN) {
+      this.#channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, () => this.#watchConnection())
+    }
   }
 
   /** grpc-js reports the status from within its channel; closing it must wait for the next turn. */
