@@ -44,6 +44,7 @@ export class Revisions {
   #cursor = ''
   #timer: NodeJS.Timeout | undefined
   #building: Promise<void> | null = null
+  readonly #awaited = new Set<{ revision: number; done: () => void }>()
   #watching: Promise<void> = Promise.resolve()
 
   constructor(options: RevisionsOptions) {
@@ -75,8 +76,24 @@ export class Revisions {
     this.#arm()
   }
 
+  /** Resolves when `revision` or a later one is served, or after `timeoutMs`: what cannot be translated must not hold up its writer. */
+  async served(revision: number, timeoutMs: number): Promise<void> {
+    if (this.status.revision >= revision) return
+    await new Promise<void>((resolve) => {
+      const awaited = { revision, done: () => finish() }
+      const timer = setTimeout(() => finish(), timeoutMs)
+      const finish = () => {
+        clearTimeout(timer)
+        this.#awaited.delete(awaited)
+        resolve()
+      }
+      this.#awaited.add(awaited)
+    })
+  }
+
   async close(): Promise<void> {
     this.#stop.abort()
+    for (const { done } of this.#awaited) done()
     clearTimeout(this.#timer)
     await Promise.all([this.#watching, this.#building])
   }
@@ -149,6 +166,7 @@ export class Revisions {
     }
     this.#error = ''
     await publish(this.#translation, since).catch((error: unknown) => logger.error('push failed', { error }))
+    for (const { revision, done } of this.#awaited) if (revision <= this.status.revision) done()
   }
 
   #failed(what: string, error: unknown): void {

@@ -22,7 +22,7 @@ import { type ClientStatus, ConnectedClients } from './discovery/status.ts'
 import { formatAddress, parseAddress } from './listen-address.ts'
 import { type ControlPlaneOptions, defaultDataDir, defaults } from './options.ts'
 import { WorkloadRegistry } from './registry/service.ts'
-import { Revisions } from './revisions.ts'
+import { type RevisionStatus, Revisions } from './revisions.ts'
 import { GrpcServer } from './server.ts'
 import { SqliteStore } from './store/sqlite.ts'
 import type { Store } from './store/store.ts'
@@ -49,10 +49,16 @@ export interface ControlPlane {
   issueCertificate(service: string, namespace: string, serviceAccount: string): Promise<IssuedCertificate>
   /** Open discovery streams. */
   clients(): readonly ClientStatus[]
+  /** The store revision that is being served, and why a later one is not. */
+  revision(): RevisionStatus
+  /** Registered endpoints: held by a stream, waiting for theirs to come back, kept as suspect. */
+  registrations(): { held: number; waiting: number; suspect: number }
   /** Ends streams, waits up to `graceMs` (default 1 s) for calls, closes ports and store. */
   close(graceMs?: number): Promise<void>
 }
 
+/** Longest that a registration waits for its revision to be served, ms. */
+const SERVED_TIMEOUT = 2_000
 /** Suspects of a mass expiry are kept this much longer, ms. */
 const SUSPECT = 60_000
 
@@ -120,6 +126,7 @@ async function start(
     ...{ store, clock, logger, quota, domain },
     leases: { graceMs: o.registrationGraceMs, startupGraceMs: o.startupGraceMs, suspectMs: SUSPECT },
     onUrgent: () => revisions.hurry(),
+    served: (revision) => revisions.served(revision, SERVED_TIMEOUT),
   })
   const ca = createCaService({ authority, store, logger })
   const grpc = new GrpcServer({
@@ -176,6 +183,8 @@ async function start(
     createToken,
     apply,
     clients: () => clients.list(clock.now()),
+    revision: () => revisions.status,
+    registrations: () => registry.counts,
     issueCertificate: async (service, namespace, serviceAccount) => {
       kek ??= loadKeyEncryptionKey(dataDir)
       return issueCertificate(service, namespace, serviceAccount, { authority, store, kek: await kek })

@@ -1,6 +1,6 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { durationFromMs } from '@bufbuild/protobuf/wkt'
-import { type ServerDuplexStream, type ServiceDefinition, status } from '@grpc/grpc-js'
+import { Metadata, type ServerDuplexStream, type ServiceDefinition, status } from '@grpc/grpc-js'
 import {
   type RegisterRequest,
   RegisterRequestSchema,
@@ -39,11 +39,24 @@ export interface WorkloadRegistryOptions {
   readonly domain: string
   /** An endpoint left or stopped taking calls, and that is stored. */
   readonly onUrgent: () => void
+  /** Resolves when this revision is served, or cannot be for now: a workload that is told "registered" can be found. */
+  readonly served: (revision: number) => Promise<void>
 }
 
 type RegisterCall = ServerDuplexStream<RegisterRequest, RegisterResponse>
 
 const LONGEST_TIMER = 2 ** 31 - 1
+
+/**
+ * Streams that are reset or lose their connection end for the reader too, before they are seen to be cancelled. A
+ * goodbye is an end without that: sending headers again does nothing but make grpc-js look at the stream's state.
+ */
+function halfClosed(call: RegisterCall, then: (goodbye: boolean) => void): void {
+  setImmediate(() => {
+    call.sendMetadata(new Metadata())
+    setImmediate(() => then(!call.cancelled))
+  })
+}
 
 /** Workloads register themselves over a stream that holds their registration. */
 export class WorkloadRegistry {
@@ -158,8 +171,10 @@ export class WorkloadRegistry {
     const change = this.#leases.register(stream, { instanceId: request.instanceId, spiffeId }, records)
     this.#arm()
     const cursor = await this.#writer.write(change)
+    const revision = /^\d+$/.test(cursor) ? Number(cursor) : 0
+    await this.#options.served(revision)
     return create(RegisterResponseSchema, {
-      revision: /^\d+$/.test(cursor) ? BigInt(cursor) : 0n,
+      revision: BigInt(revision),
       grace: durationFromMs(leases.graceMs),
     })
   }
