@@ -3,22 +3,29 @@
  * 1 after the table, `--port N` is frontend's port (default 8080, with --check a free one), `--only 4,6` walks some steps.
  */
 import { rmSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 import { killAll } from './lib/child.ts'
 import { DemoError } from './lib/demo-error.ts'
+import { readFlags } from './lib/flags.ts'
 import { checkNode, temporaryDirectory } from './lib/preflight.ts'
 
 /** What is running and must be ended, whatever happens. */
 let close: () => Promise<void> = async () => undefined
 let directory = ''
-let ending = false
+let ending: Promise<never> | null = null
 
-async function end(status: number): Promise<never> {
-  if (!ending) {
-    ending = true
-    await close().catch(() => undefined)
-  }
-  process.exit(status)
+/** Ends everything, then this process. The first status counts. */
+function end(status: number): Promise<never> {
+  ending ??= close()
+    // What does not end by itself is killed when this process exits.
+    .catch(() => undefined)
+    .then(() => process.exit(status))
+  return ending
+}
+
+/** Says why in one line where that is all there is to say. What breaks because we are ending is no news. */
+function fail(error: unknown): Promise<never> {
+  if (ending === null) console.error(error instanceof DemoError ? error.message : error)
+  return end(1)
 }
 
 process.on('exit', () => {
@@ -26,27 +33,21 @@ process.on('exit', () => {
   if (directory !== '') rmSync(directory, { recursive: true, force: true })
 })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void end(130))
-process.on('uncaughtException', (error) => {
-  console.error(error instanceof DemoError ? error.message : error)
-  void end(1)
-})
+process.on('uncaughtException', (error) => void fail(error))
 
 try {
   checkNode(process.version)
-  const { values } = parseArgs({
-    options: { check: { type: 'boolean', default: false }, port: { type: 'string' }, only: { type: 'string' } },
-  })
+  const flags = readFlags(process.argv.slice(2))
   directory = temporaryDirectory()
   // Not earlier: on an old Node the imports themselves would fail, and not with one clear line.
   const { Shop } = await import('./lib/shop.ts')
   const { walk } = await import('./lib/walk.ts')
   const { invite } = await import('./lib/invite.ts')
-  const shop = await Shop.plan(directory, Number(values.port ?? (values.check ? 0 : 8080)))
+  const shop = await Shop.plan(directory, flags.port)
   close = () => shop.close()
-  const passed = await walk(shop, values.only?.split(',').map(Number))
-  if (values.check || !passed) await end(passed ? 0 : 1)
+  const passed = await walk(shop, flags.only)
+  if (flags.check || !passed) await end(passed ? 0 : 1)
   console.log(invite(shop))
 } catch (error) {
-  console.error(error instanceof DemoError ? error.message : error)
-  await end(1)
+  await fail(error)
 }

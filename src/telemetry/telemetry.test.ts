@@ -8,7 +8,6 @@ import { Kind } from '../engine/outcome.ts'
 import type { ClusterSpec } from '../model/cluster.ts'
 import type { RouteSpec } from '../model/route.ts'
 import { emptySnapshot, type Snapshot } from '../model/snapshot.ts'
-import { clusterGauges } from './cluster-gauges.ts'
 import { createTelemetry, type Telemetry } from './telemetry.ts'
 
 const workload = {
@@ -99,7 +98,7 @@ let telemetry: Telemetry
 let engine: Engine
 beforeEach(() => {
   const clock = { now: () => now++ }
-  telemetry = createTelemetry({ workload, clock, sources: { clusters: () => clusterGauges(engine.clusters.values()) } })
+  telemetry = createTelemetry({ workload, clock, sources: {} })
   engine = new Engine({ clock, random: { u32: () => 0 }, events: telemetry.events })
   engine.apply(snapshot(cluster.endpoints))
 })
@@ -155,14 +154,6 @@ describe('the telemetry of calls', () => {
     engine.apply(snapshot([]))
     call(() => 200)
     expect(await rows('istio_requests_total')).toEqual([{ version: 'unknown', code: '503', flags: 'UH', count: 1 }])
-  })
-
-  it("shows the engine's clusters as they are at the scrape", async () => {
-    expect(await rows('inmesh_endpoints{')).toMatchObject([{ count: 2 }])
-    engine.clusters.get(name)!.hosts[0]!.ejectedUntil = 1
-    expect(await rows('inmesh_outlier_ejections_active{')).toMatchObject([{ count: 1 }])
-    engine.apply(snapshot([]))
-    expect(await rows('inmesh_endpoints{')).toMatchObject([{ count: 0 }])
   })
 
   it('keeps counting where it was when a host leaves and comes back', async () => {
