@@ -30,7 +30,7 @@ const { values: args } = parseArgs({
 
 const CONCURRENCY = 16
 /** Fewer leave the compiler's work in the figures. */
-const WARM_REQUESTS = 20_000
+const WARM_REQUESTS = 60_000
 const plan = args.quick
   ? { epochs: 1, rounds: 5, requests: 4_000, byteProcesses: 1 }
   : { epochs: 4, rounds: 8, requests: 6_000, byteProcesses: 3 }

@@ -54,7 +54,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   }
 
   /** What undici gets to send. */
-  dispatchOptions(): Dispatcher.DispatchOptions {
+  dispatchOptions(): Dispatcher.DispatchOptions & { servername: string } {
     const { exchange } = this
     const { options } = exchange
     return {
@@ -65,6 +65,8 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
       upgrade: options.upgrade,
       headersTimeout: options.headersTimeout ?? 0,
       bodyTimeout: options.bodyTimeout ?? 0,
+      // Says nothing to anybody here; without it undici would look for one in the Host header.
+      servername: 'mesh',
     }
   }
 
@@ -95,9 +97,11 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     if (status < 200) return
     if (status === 503 && headers['x-inmesh-not-started'] === '1') this.notStarted = true
     if (headers['x-envoy-ratelimited'] !== undefined) this.rateLimited = true
-    if (!this.over && this.head(status, -1))
-      this.exchange.deliver(controller, status, headers, statusText, this.call.cluster.spec.idleTimeoutMs)
-    else this.drain(controller)
+    if (!this.over && this.head(status, -1)) {
+      const { idleTimeoutMs } = this.call.cluster.spec
+      const now = this.startedAt + this.elapsedMs
+      this.exchange.deliver(controller, status, headers, statusText, idleTimeoutMs, now)
+    } else this.drain(controller)
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

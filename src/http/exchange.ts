@@ -51,7 +51,9 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
   private done = false
   private thrown: unknown
   private idleMs = 0
-  private lastByteAt = 0
+  /** A byte came, or the reader made the sender wait, since the timer last looked. */
+  private heard = false
+  private silentLooks = 0
 
   constructor(
     dispatcher: MeshDispatcher,
@@ -144,7 +146,7 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
 
   resume(): void {
     this.paused = false
-    if (this.idleMs > 0) this.lastByteAt = this.dispatcher.clock.now()
+    this.heard = true
     this.delivering?.resume()
   }
 
@@ -156,13 +158,12 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
     headers: Headers,
     statusText: string | undefined,
     idleMs: number,
+    now: number,
   ): void {
     this.commit(controller)
-    this.idleMs = Number.isFinite(idleMs) ? idleMs : 0
-    if (this.idleMs > 0) {
-      this.lastByteAt = this.dispatcher.clock.now()
-      this.dispatcher.wheel.arm(this, this.lastByteAt + idleMs)
-    }
+    this.idleMs = idleMs
+    // Bytes only leave a mark; four looks per idle timeout find silence, a quarter late at most.
+    this.dispatcher.wheel.arm(this, now + idleMs / 4)
     if (this.paused) controller.pause()
     try {
       this.handler.onResponseStart?.(this, status, headers, statusText)
@@ -179,7 +180,7 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
 
   deliverData(chunk: Buffer): void {
     if (this.done) return
-    if (this.idleMs > 0) this.lastByteAt = this.dispatcher.clock.now()
+    this.heard = true
     try {
       this.handler.onResponseData?.(this, chunk)
     } catch (error) {
@@ -248,9 +249,12 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
       this.dispatcher.heldTooLong(this)
       return
     }
-    const due = this.lastByteAt + this.idleMs
     // A reader that makes the sender wait is no silence of the sender.
-    if (due > now || this.paused) this.dispatcher.wheel.arm(this, Math.max(due, now + this.idleMs / 2))
+    if (this.heard || this.paused) {
+      this.heard = false
+      this.silentLooks = 0
+    } else this.silentLooks++
+    if (this.silentLooks < 4) this.dispatcher.wheel.arm(this, now + this.idleMs / 4)
     else this.delivering?.abort(new errors.BodyTimeoutError(`no byte of the response for ${this.idleMs} ms`))
   }
 

@@ -5,10 +5,10 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 export interface Fault {
   /** ms that every chunk waits. */
   delayMs?: number
-  /** After this many bytes of the direction went through, `then` happens. Default 0. */
+  /** After this many bytes of the direction went through, `action` happens. Default 0. */
   afterBytes?: number
   /** reset: RST both sides. close: FIN both sides. hold: nothing more goes through. garbage: bytes that are no HTTP, then FIN. */
-  then?: 'reset' | 'close' | 'hold' | 'garbage'
+  action?: 'reset' | 'close' | 'hold' | 'garbage'
 }
 
 /** What happens to one connection. */
@@ -38,7 +38,7 @@ export interface FaultProxy {
 
 /**
  *     const proxy = await startFaultProxy(serverPort)
- *     proxy.plan = (index) => (index === 0 ? { response: { afterBytes: 20, then: 'reset' } } : {})
+ *     proxy.plan = (index) => (index === 0 ? { response: { afterBytes: 20, action: 'reset' } } : {})
  */
 export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   const open = new Set<Socket>()
@@ -97,17 +97,17 @@ export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
 }
 
 function forward(from: Socket, to: Socket, fault: Fault, client: Socket, upstream: Socket): void {
-  let left = fault.then === undefined ? Number.POSITIVE_INFINITY : (fault.afterBytes ?? 0)
+  let left = fault.action === undefined ? Number.POSITIVE_INFINITY : (fault.afterBytes ?? 0)
   let broken = false
   const strike = () => {
     broken = true
-    if (fault.then === 'reset') {
+    if (fault.action === 'reset') {
       client.resetAndDestroy()
       upstream.resetAndDestroy()
-    } else if (fault.then === 'close') {
+    } else if (fault.action === 'close') {
       client.end()
       upstream.end()
-    } else if (fault.then === 'garbage') {
+    } else if (fault.action === 'garbage') {
       to.end('\u0000\u0001 this is no answer of any protocol \r\n\r\n')
     }
   }
@@ -115,7 +115,7 @@ function forward(from: Socket, to: Socket, fault: Fault, client: Socket, upstrea
     if (broken || to.destroyed) return
     const part = chunk.length <= left ? chunk : chunk.subarray(0, left)
     left -= part.length
-    if (left > 0 || fault.then === undefined) {
+    if (left > 0 || fault.action === undefined) {
       if (!to.write(part)) {
         from.pause()
         to.once('drain', () => from.resume())
