@@ -66,7 +66,10 @@ export class Leases {
     }
   }
 
-  /** `records` are all that the registrant serves now; what it registered before and is not among them goes. */
+  /**
+   * `records` are all that the registrant serves now; what it registered before and is not among them goes. None at all
+   * is how a workload says goodbye.
+   */
   register(stream: number, registrant: Registrant, records: readonly EndpointRecord[]): LeaseChange {
     this.#streams.set(stream, registrant)
     const put: EndpointRecord[] = []
@@ -90,18 +93,6 @@ export class Leases {
       remove.push(lease.record)
     }
     return { put, remove }
-  }
-
-  /** The workload said goodbye. */
-  release(stream: number): LeaseChange {
-    this.#streams.delete(stream)
-    const remove: EndpointRecord[] = []
-    for (const [key, lease] of this.#leases) {
-      if (lease.stream !== stream) continue
-      this.#leases.delete(key)
-      remove.push(lease.record)
-    }
-    return { put: [], remove }
   }
 
   /** The stream broke. What another stream of the instance has taken over is not touched. */

@@ -1,6 +1,6 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { durationFromMs } from '@bufbuild/protobuf/wkt'
-import { Metadata, type ServerDuplexStream, type ServiceDefinition, status } from '@grpc/grpc-js'
+import { type ServerDuplexStream, type ServiceDefinition, status } from '@grpc/grpc-js'
 import {
   type RegisterRequest,
   RegisterRequestSchema,
@@ -46,17 +46,6 @@ export interface WorkloadRegistryOptions {
 type RegisterCall = ServerDuplexStream<RegisterRequest, RegisterResponse>
 
 const LONGEST_TIMER = 2 ** 31 - 1
-
-/**
- * Streams that are reset or lose their connection end for the reader too, before they are seen to be cancelled. A
- * goodbye is an end without that: sending headers again does nothing but make grpc-js look at the stream's state.
- */
-function halfClosed(call: RegisterCall, then: (goodbye: boolean) => void): void {
-  setImmediate(() => {
-    call.sendMetadata(new Metadata())
-    setImmediate(() => then(!call.cancelled))
-  })
-}
 
 /** Workloads register themselves over a stream that holds their registration. */
 export class WorkloadRegistry {
