@@ -274,12 +274,34 @@ describe('the state-of-the-world client', () => {
       expect(h.requests).toEqual([])
     })
 
-    it('asks again for what was dropped and is wanted again', () => {
+    it('asks again for what was dropped and is wanted again, and uses what it had until that comes', () => {
       h.subscribe(TypeUrl.endpoints, 'a')
-      h.respond(TypeUrl.endpoints, 'v1', [endpoints('a')])
+      h.respond(TypeUrl.endpoints, 'v1', [endpoints('a', '10.0.0.1:80')])
       h.unsubscribe(TypeUrl.endpoints, 'a')
       h.subscribe(TypeUrl.endpoints, 'a')
       expect(h.last.resourceNames).toEqual(['a'])
+      expect(h.state.held(TypeUrl.endpoints, 'a')?.value).toHaveLength(1)
+      h.respond(TypeUrl.endpoints, 'v2', [endpoints('a')])
+      expect(h.state.held(TypeUrl.endpoints, 'a')?.value).toEqual([])
+    })
+
+    it('keeps up what was just dropped: the server may never learn that it was gone', () => {
+      h.subscribe(TypeUrl.endpoints, 'a', 'b')
+      h.unsubscribe(TypeUrl.endpoints, 'a')
+      // Sent before the server saw the request above, which it then ignores as stale.
+      h.respond(TypeUrl.endpoints, 'v1', [endpoints('a', '10.0.0.1:80'), endpoints('b')])
+      expect(changed(h)).toEqual(['b ACKED'])
+      h.subscribe(TypeUrl.endpoints, 'a')
+      h.wait(60_000)
+      expect(h.stateOf(TypeUrl.endpoints, 'a')).toBe('ACKED')
+    })
+
+    it('starts afresh with what was dropped long ago', () => {
+      h.subscribe(TypeUrl.endpoints, 'a')
+      h.respond(TypeUrl.endpoints, 'v1', [endpoints('a')])
+      h.unsubscribe(TypeUrl.endpoints, 'a')
+      h.wait(30_000)
+      h.subscribe(TypeUrl.endpoints, 'a')
       expect(h.stateOf(TypeUrl.endpoints, 'a')).toBe('REQUESTED')
     })
   })

@@ -149,7 +149,7 @@ export class AdsState {
         this.#subscribe(event.typeUrl, event.name, now)
         return
       case 'unsubscribe':
-        this.#subscriptions.get(event.typeUrl)?.drop(event.name)
+        this.#subscriptions.get(event.typeUrl)?.drop(event.name, now)
         return
       case 'flush':
         if (this.#phase === 'open') this.#flush()
@@ -191,7 +191,8 @@ export class AdsState {
   #subscribe(typeUrl: string, name: string, now: number): void {
     const sub = this.#subscriptions.get(typeUrl)
     if (sub === undefined || sub.resources.has(name)) return
-    const held = sub.add(name)
+    const held = sub.add(name, now)
+    if (held.bytes !== null) this.#actions.push({ kind: 'changed', typeUrl, held })
     if (held.bytes !== null || this.#cache?.get(typeUrl, name) === undefined) return
     held.cacheAt = now + this.#timing.cacheAfterMs
     if (this.#phase === 'waiting') this.#useCache(sub, held)

@@ -23,6 +23,9 @@ export interface Held {
   cacheAt: number
 }
 
+/** Longer than any request or response is under way. */
+const LINGER_MS = 30_000
+
 /** The state of one type on the stream: its names, version, nonce and resources. */
 export class Subscription {
   readonly type: ResourceType<unknown>
@@ -34,31 +37,43 @@ export class Subscription {
   /** Names of the last request on this stream; null = none was sent, so an empty list would mean "all". */
   sentNames: readonly string[] | null = null
   /** Names of the first request on this stream: any response was made in knowledge of them. */
-  firstNames: ReadonlySet<string> = new Set()
+  firstNames = new Set<string>()
   /** A refusal that waits because the same was refused just before; see AdsState. */
   parked: { readonly at: number; readonly nonce: string; readonly error: string } | null = null
   /** Fingerprint of what was refused last; empty = the last response was accepted. */
   lastRefused = ''
 
-  /** Dropped, but the server was not told yet: it would not send them again if they came back now. */
-  readonly #dropped = new Map<string, Held>()
+  /**
+   * Dropped a moment ago, but kept and kept up to date: when a name comes back the server sends it anew only if it knew
+   * that it was gone, and a request that crosses a response is ignored as stale.
+   */
+  readonly #dropped = new Map<string, { readonly held: Held; readonly until: number }>()
 
   constructor(type: ResourceType<unknown>) {
     this.type = type
   }
 
-  add(name: string): Held {
-    const held = this.#dropped.get(name) ?? this.#fresh(name)
+  add(name: string, now: number): Held {
+    const dropped = this.#dropped.get(name)
     this.#dropped.delete(name)
+    const held = dropped !== undefined && now < dropped.until ? dropped.held : this.#fresh(name)
+    // Whatever the server says next, it may not know yet that the name is back.
+    held.seenOnStream = false
+    this.firstNames.delete(name)
+    if (held.bytes === null && held.state !== 'NACKED') held.state = 'REQUESTED'
     this.resources.set(name, held)
     return held
   }
 
-  drop(name: string): void {
+  drop(name: string, now: number): void {
     const held = this.resources.get(name)
     if (held === undefined) return
     this.resources.delete(name)
-    if (this.sentNames?.includes(name)) this.#dropped.set(name, held)
+    for (const [old, { until }] of this.#dropped) if (until <= now) this.#dropped.delete(old)
+    if (this.sentNames === null) return
+    held.absentAt = Number.POSITIVE_INFINITY
+    held.cacheAt = Number.POSITIVE_INFINITY
+    this.#dropped.set(name, { held, until: now + LINGER_MS })
   }
 
   #fresh(name: string): Held {
@@ -105,7 +120,6 @@ export class Subscription {
     const names = [...this.resources.keys()]
     if (this.sentNames === null) this.firstNames = new Set(names)
     this.sentNames = names
-    this.#dropped.clear()
     return names
   }
 
@@ -118,10 +132,12 @@ export class Subscription {
     const changed: Held[] = []
     const present = new Set<string>()
     let unnamed = false
-    const wanted = { held: (name: string) => heldBytes(this.resources.get(name)) }
+    const find = (name: string) => this.resources.get(name) ?? this.#dropped.get(name)?.held
+    const wanted = { held: (name: string) => find(name)?.bytes }
     for (const received of readResources(this.type, response, wanted)) {
-      if (received.kind === 'bad') errors.push(received.error)
-      const held = received.name === undefined ? undefined : this.resources.get(received.name)
+      const held = received.name === undefined ? undefined : find(received.name)
+      const isWanted = held === undefined || this.resources.has(held.name)
+      if (received.kind === 'bad' && isWanted) errors.push(received.error)
       if (held === undefined) {
         unnamed = true
         continue
@@ -135,7 +151,7 @@ export class Subscription {
       if (received.kind === 'bad') {
         held.state = 'NACKED'
         held.error = received.error
-        changed.push(held)
+        if (isWanted) changed.push(held)
       } else {
         const settled = received.kind === 'same' && held.state === 'ACKED' && !held.fromCache
         held.state = 'ACKED'
@@ -147,7 +163,7 @@ export class Subscription {
           held.value = received.decoded.value
           held.warnings = received.decoded.warnings
         }
-        if (!settled) changed.push(held)
+        if (!settled && isWanted) changed.push(held)
       }
     }
     // What could not be named might be any of those that seem missing.
@@ -183,8 +199,4 @@ export function absent(held: Held): Held {
   held.absentAt = Number.POSITIVE_INFINITY
   held.cacheAt = Number.POSITIVE_INFINITY
   return held
-}
-
-function heldBytes(held: Held | undefined): Uint8Array | null | undefined {
-  return held?.bytes
 }

@@ -34,6 +34,8 @@ export class AdsRules {
     if (request.resourceNames.includes('*')) breach('asks for the wildcard')
     if (record.names === null && request.resourceNames.length === 0 && errorDetail === undefined)
       breach('the first request has no names, which means "all"')
+    // A new stream goes on from the version that was accepted on the one before.
+    if (record.names === null) record.goodVersion = request.versionInfo
 
     const answered = record.open.findIndex((r) => r.nonce === nonce)
     if (answered >= 0) {
@@ -50,7 +52,7 @@ export class AdsRules {
     } else {
       if (nonce !== record.answered) breach(`nonce "${nonce}" is not the last one seen, "${record.answered}"`)
       if (errorDetail !== undefined) breach('a refusal that answers nothing')
-      if (record.answered !== '' && request.versionInfo !== record.goodVersion)
+      if (request.versionInfo !== record.goodVersion)
         breach(`version "${request.versionInfo}" is not the last accepted, "${record.goodVersion}"`)
       const same = record.names !== null && record.names.length === request.resourceNames.length
       if (same && request.resourceNames.every((name) => record.names?.includes(name)))
@@ -65,7 +67,7 @@ export class AdsRules {
   }
 
   #checkNack(request: DiscoveryRequest, record: TypeRecord, breach: (text: string) => void): void {
-    if (request.versionInfo !== record.goodVersion && record.goodVersion !== '')
+    if (request.versionInfo !== record.goodVersion)
       breach(`a NACK says version "${request.versionInfo}", not the last accepted, "${record.goodVersion}"`)
     if (request.errorDetail?.code !== 3) breach(`a NACK has code ${request.errorDetail?.code}, not INVALID_ARGUMENT`)
     if (request.errorDetail?.message === '') breach('a NACK gives no reason')
