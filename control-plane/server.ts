@@ -26,6 +26,7 @@ import { type AdsServer, aggregatedDiscoveryService } from './discovery/ads-serv
 import type { Caller } from './discovery/caller.ts'
 import type { ConnectionIdentity } from './discovery/client-view.ts'
 import { parseAddress } from './listen-address.ts'
+import { PlainPort } from './plain-port.ts'
 import { type WorkloadRegistry, workloadRegistryService } from './registry/service.ts'
 import { SecurePort } from './secure-port.ts'
 
@@ -71,6 +72,7 @@ export class GrpcServer {
   readonly #secure = new Server(channelOptions)
   readonly #insecure = new Server(channelOptions)
   readonly #port: SecurePort
+  readonly #plain: PlainPort
   readonly #injector: ReturnType<Server['createConnectionInjector']>
   /** Verified peers of open connections by certificate: what ties a call to its connection. */
   readonly #identities = new Map<string, { identity: ConnectionIdentity; connections: number }>()
@@ -79,6 +81,8 @@ export class GrpcServer {
     this.#options = options
     this.#mount()
     this.#injector = this.#secure.createConnectionInjector(ServerCredentials.createInsecure())
+    const plain = this.#insecure.createConnectionInjector(ServerCredentials.createInsecure())
+    this.#plain = new PlainPort((socket) => plain.injectConnection(socket))
     this.#port = new SecurePort({
       state: options.state,
       logger: options.logger,
@@ -102,6 +106,7 @@ export class GrpcServer {
     this.#options.ads.close()
     await this.#options.registry.close()
     this.#injector.drain(graceMs)
+    this.#plain.close()
     await this.#port.close(graceMs)
     this.#injector.destroy()
     this.#secure.forceShutdown()
@@ -167,17 +172,12 @@ export class GrpcServer {
     const { insecureXds } = this.#options
     if (insecureXds === undefined) return undefined
     const { host, port } = parseAddress('--insecure-xds', insecureXds)
-    const { address, family } = await lookup(host)
+    const { address } = await lookup(host)
     if (address !== '::1' && !address.startsWith('127.'))
       throw new InmeshError(
         'ERR_INMESH_INVALID_OPTION',
         `--insecure-xds is "${insecureXds}": expected a loopback address, for it asks nobody who he is`,
       )
-    const target = family === 6 ? `[${address}]:${port}` : `${address}:${port}`
-    return new Promise((resolve, reject) =>
-      this.#insecure.bindAsync(target, ServerCredentials.createInsecure(), (error, bound) =>
-        error === null ? resolve(bound) : reject(error),
-      ),
-    )
+    return this.#plain.listen(address, port)
   }
 }

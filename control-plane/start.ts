@@ -168,6 +168,7 @@ async function start(
   })
   const admin = await serveAdmin(app, adminAddress.host, adminAddress.port, logger)
   closers.push(() => closeHttp(admin.server))
+  closers.push(() => grpc.close(0))
   // Last: whoever reaches the port is served in full.
   const bound = await grpc.start()
 

@@ -52,6 +52,8 @@ export function controlPlaneCommand(): Command {
 async function runControlPlane(flags: Flags): Promise<void> {
   // The heavy part, loaded by this command alone.
   const { startControlPlane } = await import('../start.ts')
+  // From now on: whoever reads the lines below may send a signal at once.
+  const stopped = stopSignal()
   const controlPlane = await startControlPlane({
     dataDir: flags.dataDir,
     listen: flags.listen,
@@ -72,7 +74,7 @@ async function runControlPlane(flags: Flags): Promise<void> {
       ports.insecureXds === undefined ? '' : `xDS without TLS, for development, on port ${ports.insecureXds}\n`
     }admin API on ${adminUrl} (token in ${adminTokenPath(flags.dataDir)})\n`,
   )
-  await stopSignal()
+  await stopped
   await controlPlane.close()
 }
 
