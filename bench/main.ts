@@ -39,6 +39,8 @@ const BYTE_REQUESTS = 4_000
 const BYTE_FLAGS = ['--expose-gc', '--min-semi-space-size=256', '--max-semi-space-size=256']
 
 const budgets = { bytes: 2_500, cpuRatio: 1.15 }
+/** How far the quartiles of the same code may lie from 1 before CPU ratios say nothing. */
+const MAX_NOISE = 0.08
 const gated: readonly Variant[] = ['mesh', 'mesh-mtls']
 
 const ca = createTestCa('cluster.local')
@@ -127,12 +129,15 @@ async function countBytes(ports: ServerPorts): Promise<void> {
   }
 }
 
-function report(): { lines: string[]; failures: string[]; json: unknown } {
+function report(): { lines: string[]; failures: string[]; quiet: boolean; json: unknown } {
   const lines = [
     'variant      CPU us/req   ratio (quartiles)      + us    bytes/req   + bytes     req/s   p50 ms   p99 ms',
   ]
   const failures: string[] = []
   const json: Record<string, unknown> = {}
+  const noise = spread(samples.get('control')!.ratio)
+  // Where the same code differs from itself that much, nothing can be said about CPU; bytes do not depend on neighbours.
+  const quiet = Math.abs(noise.median - 1) <= 0.05 && noise.high - noise.low <= 0.2
   for (const variant of variants) {
     const s = samples.get(variant)!
     const ratio = spread(s.ratio)
@@ -166,10 +171,10 @@ function report(): { lines: string[]; failures: string[]; json: unknown } {
     // A count that never came is no pass.
     if (!(plusBytes <= budgets.bytes))
       failures.push(`${variant}: ${plusBytes.toFixed(0)} bytes more per request, ${budgets.bytes} allowed`)
-    if (!(ratio.median <= budgets.cpuRatio))
+    if (quiet && !(ratio.median <= budgets.cpuRatio))
       failures.push(`${variant}: CPU ratio ${ratio.median.toFixed(2)}, ${budgets.cpuRatio} allowed`)
   }
-  return { lines, failures, json }
+  return { lines, failures, quiet, json }
 }
 
 const [server, ports] = (await start('server.ts', { credentials: credentialsOf(serverId) })) as [
@@ -182,12 +187,13 @@ try {
 } finally {
   server.kill()
 }
-const { lines, failures, json } = report()
+const { lines, failures, quiet, json } = report()
 console.log(
   `GET, 1 KB answer, HTTP/1.1, c=${CONCURRENCY}, Node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? '?'}`,
 )
 console.log(`${plan.epochs} fresh processes x ${plan.rounds} rounds x ${plan.requests} requests per variant\n`)
 for (const line of lines) console.log(line)
+if (!quiet) console.log('\nThe control is too noisy: only bytes are held against their budget.')
 if (args.json !== undefined) {
   const machine = { node: process.version, cpus: cpus().length, model: cpus()[0]?.model }
   writeFileSync(
