@@ -39,8 +39,6 @@ const BYTE_REQUESTS = 4_000
 const BYTE_FLAGS = ['--expose-gc', '--min-semi-space-size=256', '--max-semi-space-size=256']
 
 const budgets = { bytes: 2_500, cpuRatio: 1.15 }
-/** How far the quartiles of the same code may lie from 1 before CPU ratios say nothing. */
-const MAX_NOISE = 0.08
 const gated: readonly Variant[] = ['mesh', 'mesh-mtls']
 
 const ca = createTestCa('cluster.local')
