@@ -132,6 +132,8 @@ class World {
   #reads = 0
   #up = false
   #now = 0
+  /** When no message was under way. */
+  #delivered = 0
 
   apply(op: typeof operation extends fc.Arbitrary<infer T> ? T : never): void {
     switch (op.do) {
@@ -161,6 +163,8 @@ class World {
         this.#up = false
         return
       case 'wait':
+        // No message is under way for longer than keepalive allows.
+        if (this.#now + op.ms - this.#delivered > 15_000) this.#deliverAll()
         this.#wait(op.ms)
         return
     }
@@ -210,6 +214,7 @@ class World {
   }
 
   #deliverAll(): void {
+    this.#delivered = this.#now
     while (this.#up && (this.#toServer.length > 0 || (this.#reads > 0 && this.server.toClient.length > 0))) {
       this.#toTheServer()
       this.#toTheClient()

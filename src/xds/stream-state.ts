@@ -80,6 +80,8 @@ export class AdsState {
   #answered = false
   #lastError = ''
   #lastUpdate = Number.NEGATIVE_INFINITY
+  /** Of the event that is handled. */
+  #now = 0
   #actions: AdsAction[] = []
 
   constructor(options: AdsStateOptions) {
@@ -136,6 +138,7 @@ export class AdsState {
 
   step(event: AdsEvent, now: number): readonly AdsAction[] {
     this.#actions = []
+    this.#now = now
     if (this.#phase !== 'closed') this.#handle(event, now)
     return this.#actions
   }
@@ -209,7 +212,7 @@ export class AdsState {
   }
 
   #send(sub: Subscription, nonce: string, error: string): void {
-    this.#sendRaw(sub.type.typeUrl, sub.sent(), sub.version, nonce, error)
+    this.#sendRaw(sub.type.typeUrl, sub.sent(this.#now), sub.version, nonce, error)
   }
 
   #sendRaw(typeUrl: string, names: readonly string[], version: string, nonce: string, error: string): void {

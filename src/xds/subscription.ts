@@ -47,7 +47,7 @@ export class Subscription {
    * Dropped a moment ago, but kept and kept up to date: when a name comes back the server sends it anew only if it knew
    * that it was gone, and a request that crosses a response is ignored as stale.
    */
-  readonly #dropped = new Map<string, { readonly held: Held; readonly until: number }>()
+  readonly #dropped = new Map<string, { readonly held: Held; until: number }>()
 
   constructor(type: ResourceType<unknown>) {
     this.type = type
@@ -57,11 +57,15 @@ export class Subscription {
     const dropped = this.#dropped.get(name)
     this.#dropped.delete(name)
     const held = dropped !== undefined && now < dropped.until ? dropped.held : this.#fresh(name)
+    this.resources.set(name, held)
+    // The server was not told that it was gone: nothing happened.
+    if (this.sentNames?.includes(name)) return held
     // Whatever the server says next, it may not know yet that the name is back.
     held.seenOnStream = false
+    held.absentAt = Number.POSITIVE_INFINITY
+    held.cacheAt = Number.POSITIVE_INFINITY
     this.firstNames.delete(name)
     if (held.bytes === null && held.state !== 'NACKED') held.state = 'REQUESTED'
-    this.resources.set(name, held)
     return held
   }
 
@@ -71,9 +75,7 @@ export class Subscription {
     this.resources.delete(name)
     for (const [old, { until }] of this.#dropped) if (until <= now) this.#dropped.delete(old)
     if (this.sentNames === null) return
-    held.absentAt = Number.POSITIVE_INFINITY
-    held.cacheAt = Number.POSITIVE_INFINITY
-    this.#dropped.set(name, { held, until: now + LINGER_MS })
+    this.#dropped.set(name, { held, until: Number.POSITIVE_INFINITY })
   }
 
   #fresh(name: string): Held {
@@ -115,8 +117,9 @@ export class Subscription {
     return this.sentNames.length !== this.resources.size || this.sentNames.some((name) => !this.resources.has(name))
   }
 
-  /** A request with these names went out. */
-  sent(): readonly string[] {
+  /** A request with the names of now goes out. */
+  sent(now: number): readonly string[] {
+    for (const dropped of this.#dropped.values()) dropped.until = Math.min(dropped.until, now + LINGER_MS)
     const names = [...this.resources.keys()]
     if (this.sentNames === null) this.firstNames = new Set(names)
     this.sentNames = names
