@@ -9,8 +9,6 @@ import { TypeUrl } from './proto.ts'
 import { MAX_RESOURCE_BYTES } from './resources/resource-type.ts'
 
 const badCluster = (name: string) => anyOf(ClusterSchema, { ...clusterInit(name), lbPolicy: LbPolicy.MAGLEV })
-const _changed = (h: AdsHarness) =>
-  h.actions.flatMap((a) => (a.kind === 'changed' ? [`${a.held.name} ${a.held.state}`] : []))
 
 describe('the state-of-the-world client', () => {
   let h: AdsHarness
