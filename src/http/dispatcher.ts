@@ -90,7 +90,7 @@ export class MeshDispatcher extends Dispatcher {
       handler.onResponseError?.(noController, error)
       return false
     }
-    const authority = this.authorityOf(options.origin)
+    const authority = options.method === 'CONNECT' ? null : this.authorityOf(options.origin)
     const outbound = authority === null ? undefined : this.engine.outbound(authority)
     if (authority === null || (outbound === undefined && this.engine.isAbsent(authority)))
       return this.passOn(authority ?? '', options, handler)

@@ -34,7 +34,6 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
   readonly path: string
   readonly headers: HeaderList | null
   readonly idempotent: boolean
-  readonly callerDeadline = Number.POSITIVE_INFINITY
   call: Call | null = null
   /** Neighbours in the dispatcher's list of what is under way. */
   older: HttpExchange | null = null
@@ -75,6 +74,11 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
 
   get replayable(): boolean {
     return this.replay === null || this.replay.replayable
+  }
+
+  /** undici's callers give a signal, not a time. */
+  get callerDeadline(): number {
+    return Number.POSITIVE_INFINITY
   }
 
   header(name: string): string | undefined {

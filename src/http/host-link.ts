@@ -91,9 +91,7 @@ export class HttpHostLink implements HostLink {
 
   /** The engine's order: the host is gone and nothing is in flight. */
   retire(): void {
-    for (const giveUp of this.dialling) giveUp()
-    this.load.connections -= this.dialling.size
-    this.dialling.clear()
+    this.giveUpDialling()
     for (const connection of [...this.open]) connection.retire()
     this.gone(this)
   }
@@ -107,10 +105,12 @@ export class HttpHostLink implements HostLink {
   /** Our own certificate is new: connections that show the old one take no more requests. */
   renew(): void {
     for (const connection of [...this.open]) if (connection.peer !== null) connection.retire()
+    this.redial()
   }
 
   /** Trust changed: connections to peers that may not be there any more are cut. */
   recheck(): void {
+    this.redial()
     for (const connection of [...this.open]) {
       const { peer } = connection
       if (peer === null || this.identity === null) continue
@@ -173,6 +173,19 @@ export class HttpHostLink implements HostLink {
     }
     this.enqueue(attempt)
     this.grow()
+  }
+
+  /** Handshakes under way go by the certificate and the anchors of when they began. */
+  private redial(): void {
+    if (!this.secure) return
+    this.giveUpDialling()
+    this.grow()
+  }
+
+  private giveUpDialling(): void {
+    for (const giveUp of this.dialling) giveUp()
+    this.load.connections -= this.dialling.size
+    this.dialling.clear()
   }
 
   private letGo(connection: Connection): void {
@@ -284,16 +297,16 @@ export class HttpHostLink implements HostLink {
     const samePeers = endpoint.spiffeId === this.spec.spiffeId && cluster.tls === this.clusterSpec.tls
     this.spec = endpoint
     this.clusterSpec = cluster
-    if (secure !== this.secure) {
-      this.secure = secure
-      for (const connection of [...this.open]) connection.retire()
-    }
-    if (samePeers) return
+    if (secure === this.secure && samePeers) return
     const ids = allowedIds(endpoint, cluster)
+    for (const connection of [...this.open]) {
+      if (secure !== this.secure) connection.retire()
+      else if (ids !== undefined && connection.peer !== null && !ids.has(connection.peer.spiffeId)) connection.destroy()
+    }
+    this.secure = secure
     this.allowedIds = ids
-    if (ids === undefined) return
-    for (const connection of [...this.open])
-      if (connection.peer !== null && !ids.has(connection.peer.spiffeId)) connection.destroy()
+    this.giveUpDialling()
+    this.grow()
   }
 }
 

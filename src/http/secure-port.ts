@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
-import { isFailure } from '../identity/identity-failure.ts'
+import { type IdentityFailure, isFailure } from '../identity/identity-failure.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Logger } from '../model/logger.ts'
 import type { Peer } from '../model/peer.ts'
@@ -28,6 +28,7 @@ export class SecurePort {
   private readonly peers = new Map<TLSSocket, Peer>()
   private readonly stopListening: () => void
   private server: Server | null = null
+  private trustChangedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: SecurePortOptions) {
     this.options = options
@@ -36,6 +37,7 @@ export class SecurePort {
       else {
         // The anchors are part of the context that new handshakes are judged by.
         if (what === 'bundles') this.renew()
+        this.trustChangedAt = performance.now()
         this.recheck()
       }
     })
@@ -83,7 +85,7 @@ export class SecurePort {
   private verified(socket: TLSSocket): void {
     const from = socket.remoteAddress
     socket.on('error', (error) => this.options.logger.debug('TLS connection broke', { error: error.message, from }))
-    const peer = this.options.identity.verifyPeer(socket, 'client')
+    const peer = this.verify(socket)
     if (isFailure(peer)) {
       this.options.logger.warn('peer refused', { reason: peer.message, from })
       socket.destroy()
@@ -99,6 +101,14 @@ export class SecurePort {
       this.peers.delete(socket)
     })
     this.options.accepted(socket)
+  }
+
+  private verify(socket: TLSSocket): Peer | IdentityFailure {
+    const { identity } = this.options
+    const peer = identity.verifyPeer(socket, 'client')
+    if (isFailure(peer) || performance.now() - this.trustChangedAt > HANDSHAKE_TIMEOUT_MS) return peer
+    // OpenSSL may have judged by the anchors of before the change.
+    return identity.recheckPeer(peer, 'client') ?? peer
   }
 
   private renew(): void {

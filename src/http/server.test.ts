@@ -12,6 +12,8 @@ import { Inbound } from '../engine/inbound.ts'
 import { IdentityState } from '../identity/identity-state.ts'
 import { systemClock } from '../model/clock.ts'
 import type { InboundSpec, RbacPolicy } from '../model/inbound.ts'
+import { callContext, noContext } from '../telemetry/context.ts'
+import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { getPeer } from './peer.ts'
 import { createMeshServer, type MeshServer, type MeshServerOptions, wrapServer } from './server.ts'
 
@@ -375,6 +377,40 @@ describe('what a mesh server does to requests', () => {
     socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
     expect(String((await once(socket, 'data'))[0])).toContain('403 Forbidden')
     socket.destroy()
+  })
+})
+
+describe('telemetry of a mesh server', () => {
+  it('hears of each request once, with its end, and gives the handler its trace', async () => {
+    const ended: string[] = []
+    const telemetry: ServerTelemetry = {
+      start: (head) => ({
+        ...noContext,
+        requestId: `id of ${head.path} from ${head.peer?.serviceAccount ?? 'nobody'}`,
+      }),
+      run: (seen, handler, a, b) => callContext.run(seen, handler, a, b),
+      end: (seen, status, flags) => void ended.push(`${seen.requestId}: ${status} ${flags}`),
+    }
+    const { port } = await start(
+      (req, res) => {
+        const carried = callContext.getStore()?.requestId
+        if (req.url === '/throw') res.destroy()
+        else res.end(`${req.headers['x-request-id']} = ${carried}`)
+      },
+      'PERMISSIVE',
+      { telemetry },
+    )
+    expect(await get(port, {}, '/a', { 'x-request-id': 'forged' })).toBe(
+      '200 id of /a from orders = id of /a from orders',
+    )
+    expect(await get(port, undefined, '/throw')).toMatch(/^failed/)
+    expect(await get(port, undefined, '/%00')).toMatch(/^400/)
+    await until(() => ended.length === 3)
+    expect(ended).toEqual([
+      'id of /a from orders: 200 ',
+      'id of /throw from nobody: 0 ',
+      'id of /%00 from nobody: 400 -',
+    ])
   })
 })
 
