@@ -171,7 +171,7 @@ describe('the client over gRPC', () => {
       'Listener payments: api_listener.api_listener.rds.route_config_name: is missing',
     )
     await published(1)
-    expect([...client.snapshot.absent]).toEqual(['payments'])
+    expect(client.snapshot.listeners.get('payments')?.routes.name).toBe('refused')
     expect(events).toContain(`nack ${nack.errorDetail?.message}`)
     expect(client.authorityProblem('payments')).toContain(nack.errorDetail?.message)
     expect(client.authorityProblem('payments')).toContain(node.id)

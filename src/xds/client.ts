@@ -101,8 +101,8 @@ export class XdsClient {
   }
 
   /**
-   * Why an authority is not in the snapshot: refused (with the reason), unknown, or still waited for; undefined when
-   * it is there.
+   * Why there is no configuration for an authority: refused (with the reason; its calls are answered with 503),
+   * unknown, or still waited for. undefined when there is one.
    */
   authorityProblem(name: string): string | undefined {
     const problem = this.#graph.problem(name)

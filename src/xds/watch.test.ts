@@ -252,8 +252,17 @@ describe('what is refused', () => {
 
   it('listener at first: calls fail at once, with the reason', () => {
     mesh.respond(TypeUrl.listener, 'v1', [anyOf(ListenerSchema, { name: 'payments', apiListener: {} })])
-    expect([...mesh.snapshot.absent]).toEqual(['payments'])
+    const answer = { kind: 'direct', status: 503 }
+    expect(mesh.snapshot.absent.size).toBe(0)
+    expect(mesh.snapshot.listeners.get('payments')?.routes.virtualHosts[0]?.routes[0]?.action).toMatchObject(answer)
     expect(mesh.graph.problem('payments')).toBe('Listener payments: api_listener.api_listener: is missing')
+  })
+
+  it('listener at first: the next good one replaces the answer', () => {
+    mesh.respond(TypeUrl.listener, 'v1', [anyOf(ListenerSchema, { name: 'payments', apiListener: {} })])
+    mesh.serve('v2', 'c1')
+    expect(mesh.snapshot.listeners.get('payments')?.routes.name).toBe('r')
+    expect(mesh.graph.problem('payments')).toBeUndefined()
   })
 
   it('cluster at first: the listener is published without it', () => {

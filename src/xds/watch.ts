@@ -1,6 +1,6 @@
 import type { ClusterSpec, EndpointSpec } from '../model/cluster.ts'
 import type { InboundSpec } from '../model/inbound.ts'
-import type { RouteTable } from '../model/route.ts'
+import type { RouteSpec, RouteTable } from '../model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot, type TrustBundles } from '../model/snapshot.ts'
 import { TRUST_BUNDLE_SECRET, TypeUrl } from './proto.ts'
 import type { ClusterResource } from './resources/cluster.ts'
@@ -33,6 +33,8 @@ interface WatchedListener {
   /** The control plane has nothing to say about it; with the reason. */
   problem: string
   absent: boolean
+  /** Stands in while what came first was refused. */
+  refused: ListenerSpec | null
 }
 
 /**
@@ -66,7 +68,7 @@ export class WatchGraph {
 
   watchAuthority(name: string): void {
     if (!this.#authorities.has(name))
-      this.#authorities.set(name, { spec: null, problem: 'not asked for yet', absent: false })
+      this.#authorities.set(name, { spec: null, problem: 'not asked for yet', absent: false, refused: null })
   }
 
   unwatchAuthority(name: string): void {
@@ -85,7 +87,7 @@ export class WatchGraph {
     this.#trust = true
   }
 
-  /** Why an authority is not in the snapshot; undefined when it is. */
+  /** Why there is no configuration for an authority (the snapshot may answer 503 for it); undefined when there is. */
   problem(authority: string): string | undefined {
     const watched = this.#authorities.get(authority)
     if (watched === undefined) return `${authority} is not subscribed`
@@ -154,6 +156,7 @@ export class WatchGraph {
 
   #updateListener(name: string, watched: WatchedListener, table: Known<RouteTable>): void {
     watched.absent = false
+    if (table.kind !== 'rejected') watched.refused = null
     switch (table.kind) {
       case 'absent':
         watched.spec = null
@@ -161,9 +164,10 @@ export class WatchGraph {
         watched.problem = `the control plane knows no Listener ${name}`
         return
       case 'rejected':
-        // Calls must fail with this reason instead of waiting; a version that works stays.
-        watched.absent = watched.spec === null
+        // A version that works stays. Without one calls are answered with 503: they must neither wait for what will not
+        // come nor, as if the name were unknown, go out unprotected.
         watched.problem = table.error
+        if (watched.spec === null) watched.refused ??= refusedListener(name)
         return
       case 'pending':
         return
@@ -194,8 +198,9 @@ export class WatchGraph {
     const clusters = new Map<string, ClusterSpec>()
     for (const [name, watched] of this.#authorities) {
       if (watched.absent) absent.add(name)
+      const spec = watched.spec ?? watched.refused
+      if (spec !== null) listeners.set(name, spec)
       if (watched.spec === null) continue
-      listeners.set(name, watched.spec)
       for (const cluster of clustersOf(watched.spec.routes)) {
         const spec = this.#clusters.get(cluster)?.spec
         if (spec != null) clusters.set(cluster, spec)
@@ -247,6 +252,19 @@ export class WatchGraph {
     for (const ref of subscribe) this.#subscribed.set(`${ref.typeUrl} ${ref.name}`, ref)
     return { subscribe, unsubscribe }
   }
+}
+
+function refusedListener(name: string): ListenerSpec {
+  const route: RouteSpec = {
+    name: 'refused',
+    match: { path: { kind: 'prefix', value: '', ignoreCase: false }, headers: [], query: [], fractionPerMillion: null },
+    action: { kind: 'direct', status: 503, body: `inmesh refused the configuration of ${name}` },
+    timeoutMs: Number.POSITIVE_INFINITY,
+    timeoutUntilHeaders: false,
+    retry: null,
+    decidedBy: {},
+  }
+  return { name, routes: { name: 'refused', virtualHosts: [{ name: 'refused', domains: ['*'], routes: [route] }] } }
 }
 
 const pending: Known<never> = { kind: 'pending' }
