@@ -326,6 +326,16 @@ describe('a call that the mesh refuses', () => {
     expect(await response.text()).toContain('no healthy upstream')
   })
 
+  it('cannot be mistaken for the answer of a peer', async () => {
+    const { dispatcher } = await clientOf((_req, res) => {
+      res.writeHead(503, { 'X-Inmesh-Response-Flags': 'UH', 'x-inmesh-response-details': 'lies', 'x-other': '1' }).end()
+    })
+    const answer = await call(dispatcher, 'http://payments/')
+    expect(Object.keys(answer.headers).filter((name) => name.startsWith('x-'))).toEqual(['x-other'])
+    const fetched = await undiciFetch('http://payments/', { dispatcher })
+    expect([...fetched.headers.keys()].filter((name) => name.startsWith('x-'))).toEqual(['x-other'])
+  })
+
   it('because too many wait for a connection says overflow, at once', async () => {
     const waiting: ServerResponse[] = []
     const { port } = await serve((_req, res) => void waiting.push(res))

@@ -12,7 +12,7 @@ import { TimerNode } from '../engine/time.ts'
 import { HttpAttempt } from './attempt.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
 import { type HeaderList, headerList, headerOf } from './headers.ts'
-import { type LocalReply, rejectionReply } from './local-reply.ts'
+import { type LocalReply, rejectionReply, withoutLocalHeaders } from './local-reply.ts'
 import { Relay } from './relay.ts'
 import { ReplayBody } from './replay.ts'
 
@@ -165,6 +165,7 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
     now: number,
   ): void {
     this.commit(controller)
+    this.rawHeaders = withoutLocalHeaders(headers, controller.rawHeaders)
     this.idleMs = idleMs
     // Bytes only leave a mark; four looks per idle timeout find silence, a quarter late at most.
     this.dispatcher.wheel.arm(this, now + idleMs / 4)
@@ -206,6 +207,7 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
 
   deliverUpgrade(controller: Controller, status: number, headers: Headers, socket: Duplex): void {
     this.commit(controller)
+    this.rawHeaders = controller.rawHeaders
     this.delivering = null
     this.finish()
     try {
@@ -265,7 +267,6 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
   private commit(controller: Controller): void {
     this.started = true
     this.delivering = controller
-    this.rawHeaders = controller.rawHeaders
     this.replay?.commit()
   }
 

@@ -37,3 +37,20 @@ function localReply(status: number, headers: Record<string, string>, text: strin
 function printable(text: string): string {
   return text.replace(/[^\x20-\x7e]+/g, ' ')
 }
+
+/**
+ * Takes what only this process may say out of a peer's answer: a caller must be able to tell the two apart.
+ * @returns the raw headers to show
+ */
+export function withoutLocalHeaders<Raw>(headers: Record<string, unknown>, raw: Raw): Raw {
+  if (headers[FLAGS_HEADER] === undefined && headers[DETAILS_HEADER] === undefined) return raw
+  delete headers[FLAGS_HEADER]
+  delete headers[DETAILS_HEADER]
+  if (!Array.isArray(raw)) return raw
+  const kept: unknown[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = String(raw[i]).toLowerCase()
+    if (name !== FLAGS_HEADER && name !== DETAILS_HEADER) kept.push(raw[i], raw[i + 1])
+  }
+  return kept as Raw
+}

@@ -33,7 +33,8 @@ export function cleanHead(request: IncomingMessage): BadHead | null {
     if (first === 0x78) {
       if (isMeshHeader(name)) mesh++
     } else if (first === 0x68) {
-      if (name.length === 4 && name.toLowerCase() === 'host' && raw[i + 1] !== '') hosts++
+      // An empty one names nobody, so it is as bad as two.
+      if (name.length === 4 && name.toLowerCase() === 'host') hosts += raw[i + 1] === '' ? 2 : 1
     } else if (first === 0x74 && request.httpVersionMinor === 0 && name.toLowerCase() === 'transfer-encoding') {
       return badEncoding
     }

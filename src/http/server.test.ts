@@ -298,6 +298,7 @@ describe('what a mesh server does to requests', () => {
       ['GET / HTTP/1.1\nconnection: close\n\n', 400],
       ['GET / HTTP/1.0\n\n', 400],
       ['GET / HTTP/1.1\nhost:\nconnection: close\n\n', 400],
+      ['GET / HTTP/1.1\nhost:\nhost: a\nconnection: close\n\n', 400],
       ['POST / HTTP/1.0\nhost: a\ntransfer-encoding: chunked\n\n0\n\n', 400],
       ['GET * HTTP/1.1\nhost: a\nconnection: close\n\n', 400],
       ['GET ftp://a/ HTTP/1.1\nhost: a\nconnection: close\n\n', 400],
