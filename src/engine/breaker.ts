@@ -15,6 +15,7 @@ const JITTER = 0.2
 /**
  * The error-rate circuit breaker of one cluster. Closed: counts outcomes; opens when enough of them failed. Open: refuses at
  * once. After the recovery time half-open: a few probes pass; a good one closes it, a bad one opens it for twice as long.
+ * A probe that neither succeeds nor fails within the recovery time lets another one pass.
  * What this process did to itself is not counted; timeouts are.
  */
 export class Breaker implements Policy {
@@ -26,7 +27,9 @@ export class Breaker implements Policy {
   private readonly window: Window
   private readonly changed: (from: BreakerState, to: BreakerState, now: number) => void
   private recoveryMs: number
-  private probes = 0
+  private readonly probes = new Set<Call>()
+  /** Monotonic ms at which one more probe may pass although the others have no outcome yet. */
+  private nextProbeAt = 0
 
   constructor(spec: BreakerSpec, random: Random, changed: (from: BreakerState, to: BreakerState, now: number) => void) {
     this.spec = spec
@@ -42,9 +45,10 @@ export class Breaker implements Policy {
       if (now < this.openUntil) return rejections.breakerOpen
       this.turn('half-open', now)
     }
-    if (this.probes >= this.spec.halfOpenProbes) return rejections.breakerOpen
-    this.probes++
-    call.probe = this
+    // A probe that hangs must not keep the breaker open for ever: another one passes after the recovery time.
+    if (this.probes.size >= this.spec.halfOpenProbes && now < this.nextProbeAt) return rejections.breakerOpen
+    this.probes.add(call)
+    this.nextProbeAt = now + this.recoveryMs
     return undefined
   }
 
@@ -53,7 +57,7 @@ export class Breaker implements Policy {
     if (verdict === Verdict.None) return
     const bad = verdict === Verdict.Bad
     if (this.state === 'half-open') {
-      if (call.probe !== this) return
+      if (!this.probes.has(call)) return
       if (bad) this.open(now, Math.min(this.recoveryMs * 2, this.spec.maxRecoveryMs))
       else {
         this.window.clear()
@@ -64,16 +68,15 @@ export class Breaker implements Policy {
     }
     // Calls that were under way when it opened say nothing new.
     if (this.state === 'open') return
-    this.window.add(now, 1, bad ? 1 : 0)
+    // A body that breaks turns its good head into a failure; it is still one call.
+    this.window.add(now, outcome.delivered ? 0 : 1, bad ? 1 : 0)
     const { firstSum: total, secondSum: failed } = this.window
     if (bad && total >= this.spec.minimumRequests && failed * 100 > total * this.spec.thresholdPercent)
       this.open(now, this.recoveryMs)
   }
 
   leave(call: Call): void {
-    if (call.probe !== this) return
-    call.probe = null
-    this.probes--
+    if (this.probes.size > 0) this.probes.delete(call)
   }
 
   private open(now: number, recoveryMs: number): void {
@@ -86,6 +89,8 @@ export class Breaker implements Policy {
   private turn(to: BreakerState, now: number): void {
     const from = this.state
     this.state = to
+    // Who was a probe before says nothing about what comes now, and takes nobody's place.
+    this.probes.clear()
     this.changed(from, to, now)
   }
 }

@@ -1,6 +1,5 @@
 import type { Clock, Random } from '../model/clock.ts'
 import type { Attempt } from './attempt.ts'
-import type { Breaker } from './breaker.ts'
 import type { Budget } from './budget.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import type { CallEvents } from './events.ts'
@@ -42,13 +41,12 @@ export class Call extends TimerNode {
   rejection: Rejection | null = null
   /** For CallEvents. */
   trace: unknown = null
-  /** @internal The breaker whose probe this call is. */
-  probe: Breaker | null = null
-  /** @internal The next try was paid for by the budget. */
-  onBudget = false
+  /** @internal What the retry that was decided draws on; null = it is for free. */
+  paid: Budget | null = null
   private readonly env: CallEnv
   private entered = 0
-  private paid: Budget | null = null
+  /** A retry of it waits or is in flight. */
+  private retrying = false
   private settled = true
 
   constructor(env: CallEnv, exchange: Exchange, route: Route) {
@@ -66,6 +64,10 @@ export class Call extends TimerNode {
     this.startedAt = now
     this.deadline = Math.min(this.exchange.callerDeadline, now + route.timeoutMs)
     env.events?.callStart(this)
+    if (now >= this.deadline) {
+      this.finish(rejections.timeout, null, now)
+      return
+    }
     const { policies } = route
     for (; this.entered < policies.length; this.entered++) {
       const refusal = policies[this.entered]!.enter?.(this, now)
@@ -98,11 +100,6 @@ export class Call extends TimerNode {
     this.settled = false
     host.active++
     cluster.active++
-    if (this.onBudget) {
-      this.onBudget = false
-      this.paid = cluster.budget
-      cluster.retrying++
-    }
     this.phase = Phase.Trying
     env.wheel.arm(this, this.deadline)
     env.wheel.arm(attempt, now + route.tryTimeoutMs)
@@ -126,10 +123,11 @@ export class Call extends TimerNode {
     attempt.grpcStatus = grpcStatus
     attempt.elapsedMs = now - attempt.startedAt
     this.learn(attempt, now)
+    this.endRetry()
     const delay = retryAfter(this, attempt, now, this.env.random)
     if (delay >= 0) {
       this.settle(attempt, now)
-      this.wait(delay, now)
+      this.again(delay, now)
       return false
     }
     attempt.delivered = true
@@ -145,31 +143,30 @@ export class Call extends TimerNode {
   onEnd(attempt: Attempt, kind: Kind, cause: unknown): void {
     if (this.settled || attempt !== this.latest) return
     const now = this.env.clock.now()
-    if (attempt.delivered) {
-      if (kind === Kind.Response) {
-        this.finish(null, null, now)
-        return
-      }
-      attempt.kind = kind
-      this.learn(attempt, now)
-      this.finish(attempt.rejection ?? kindFacts[kind]!.rejection, cause, now)
+    if (!attempt.delivered) {
+      this.failed(attempt, kind, cause, now)
       return
     }
-    this.failed(attempt, kind, cause, now)
+    attempt.kind = kind
+    if (kind !== Kind.Response) this.learn(attempt, now)
+    this.settle(attempt, now)
+    this.finish(kind === Kind.Response ? null : (attempt.rejection ?? kindFacts[kind]!.rejection), cause, now)
   }
 
   /** @internal */
   onTryTimeout(attempt: Attempt, now: number): void {
     if (this.settled || attempt !== this.latest) return
     attempt.stalled = this.env.wheel.late
-    this.failed(attempt, Kind.TryTimeout, null, now)
+    this.failed(attempt, Kind.TryTimeout, null, now, true)
   }
 
   /** @internal The deadline, or the end of a back-off. */
   override fire(now: number): void {
     if (this.phase === Phase.Backoff) {
+      // Our loop may have stood still since the retry was decided.
+      if (now >= this.deadline) this.finish(this.spent(rejections.timeout), null, now)
       // Asked again: the caller's body may have been read since.
-      if (this.exchange.replayable) this.begin(now)
+      else if (this.exchange.replayable) this.begin(now)
       else this.finish(rejections.retryLost, null, now)
       return
     }
@@ -183,19 +180,23 @@ export class Call extends TimerNode {
     this.finish(this.spent(rejections.timeout), null, now)
   }
 
-  private failed(attempt: Attempt, kind: Kind, cause: unknown, now: number): void {
-    const ours = kind === Kind.TryTimeout
+  /** @param live its transport does not know yet that it is over */
+  private failed(attempt: Attempt, kind: Kind, cause: unknown, now: number, live = false): void {
     attempt.kind = kind
     attempt.elapsedMs = now - attempt.startedAt
     this.learn(attempt, now)
+    this.endRetry()
     const delay = retryAfter(this, attempt, now, this.env.random)
     this.settle(attempt, now)
-    if (ours) attempt.abort()
-    if (delay >= 0) this.wait(delay, now)
+    if (live) attempt.abort()
+    if (delay >= 0) this.again(delay, now)
     else this.finish(this.spent(attempt.rejection ?? kindFacts[kind]!.rejection), cause, now)
   }
 
-  private wait(delay: number, now: number): void {
+  /** Another try, after `delay` ms. It counts as a retry from here on. */
+  private again(delay: number, now: number): void {
+    this.retrying = true
+    this.cluster.retrying++
     if (delay === 0) {
       this.begin(now)
       return
@@ -217,14 +218,18 @@ export class Call extends TimerNode {
   private settle(attempt: Attempt, now: number): void {
     this.settled = true
     this.env.wheel.disarm(attempt)
-    if (this.paid !== null) {
-      this.paid.release()
-      this.paid = null
-      this.cluster.retrying--
-    }
     this.cluster.released(attempt.host)
     if (attempt.elapsedMs === 0) attempt.elapsedMs = now - attempt.startedAt
     this.env.events?.attemptEnd(attempt)
+  }
+
+  /** What a retry draws on is given back when it is answered, as Envoy does, or over. */
+  private endRetry(): void {
+    if (!this.retrying) return
+    this.retrying = false
+    this.cluster.retrying--
+    this.paid?.release()
+    this.paid = null
   }
 
   /** Closes first, then tells the exchange: it may start a new call from inside. */
@@ -234,12 +239,11 @@ export class Call extends TimerNode {
     this.env.wheel.disarm(this)
     const attempt = this.latest
     if (attempt !== null && !this.settled) {
-      const live =
-        rejection === rejections.cancelled || attempt.kind === Kind.Pending || attempt.kind === Kind.TryTimeout
       if (rejection === rejections.cancelled) attempt.kind = Kind.Cancelled
       this.settle(attempt, now)
-      if (live && rejection !== null) attempt.abort()
+      attempt.abort()
     }
+    this.endRetry()
     const { policies } = this.route
     while (this.entered > 0) policies[--this.entered]!.leave?.(this, now)
     if (rejection !== null) {

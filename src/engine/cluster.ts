@@ -1,4 +1,4 @@
-import type { Random } from '../model/clock.ts'
+import type { Clock, Random } from '../model/clock.ts'
 import type { ClusterSpec } from '../model/cluster.ts'
 import type { Attempt } from './attempt.ts'
 import { type Balancer, createBalancer } from './balance/balancer.ts'
@@ -14,6 +14,7 @@ import type { TimerWheel } from './time.ts'
 
 /** What the engine's parts share. */
 export interface ClusterEnv {
+  readonly clock: Clock
   readonly random: Random
   readonly wheel: TimerWheel
   readonly events: CallEvents | null
@@ -30,7 +31,7 @@ export class ClusterRuntime {
   usable: readonly HostRuntime[] = []
   /** Attempts in flight. */
   active = 0
-  /** Retries in flight. */
+  /** Retries that wait or are in flight, until they are answered. */
   retrying = 0
   budget: Budget
   breaker: Breaker | null = null
@@ -97,6 +98,11 @@ export class ClusterRuntime {
     if (host.gone && host.active === 0) this.forget(host)
   }
 
+  /** Also those that left with attempts in flight. */
+  everyHost(): Iterable<HostRuntime> {
+    return this.known.values()
+  }
+
   hostEjected(host: HostRuntime, now: number): void {
     this.updateUsable()
     this.env.events?.hostEjected?.(this, host, now)
@@ -127,13 +133,23 @@ export class ClusterRuntime {
           : new Breaker(spec.breaker, random, (from, to, now) => events?.breakerChange?.(this, from, to, now))
     }
     if (before === null || !same(before.outlier, spec.outlier)) {
+      const now = this.env.clock.now()
       if (this.outlier !== null) this.wheel.disarm(this.outlier)
       this.outlier = spec.outlier === null ? null : new Outlier(spec.outlier, this)
-      // Nobody would let them back in.
-      for (const host of this.known.values()) host.ejectedUntil = 0
+      if (this.outlier !== null) this.outlier.watch(now)
+      else this.pardon(now)
     }
     if (spec.limits.maxRequests === Number.POSITIVE_INFINITY) this.limit = null
     else this.limit ??= new RequestLimit(this)
+  }
+
+  /** Nobody is left who would let them back in. */
+  private pardon(now: number): void {
+    for (const host of this.known.values()) {
+      if (host.ejectedUntil === 0) continue
+      host.ejectedUntil = 0
+      if (!host.gone) this.hostReturned(host, now)
+    }
   }
 
   private updateHosts(): void {

@@ -66,6 +66,8 @@ export interface Outcome {
   readonly rateLimited: boolean
   /** Our own event loop was late: blame nobody. */
   readonly stalled: boolean
+  /** Its head went to the caller before this: a second outcome of the same attempt, whose body broke. */
+  readonly delivered: boolean
   /** Times that the HTTP library sent it again on its own. */
   readonly hiddenRepeats: number
 }

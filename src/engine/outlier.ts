@@ -29,6 +29,11 @@ export class Outlier extends TimerNode implements Policy {
     this.cluster = cluster
   }
 
+  /** Takes over hosts that others ejected, or that come back ejected. */
+  watch(now: number): void {
+    for (const host of this.cluster.everyHost()) if (host.ejectedUntil !== 0) this.arm(now)
+  }
+
   outcome(_call: Call, outcome: Outcome, now: number): void {
     const verdict = verdictOf(outcome)
     if (verdict === Verdict.None) return
@@ -53,14 +58,15 @@ export class Outlier extends TimerNode implements Policy {
   override fire(now: number): void {
     this.armed = false
     let busy = false
-    for (const host of this.cluster.hosts) {
+    // Also hosts that left with calls in flight: they may come back, and then their time goes on.
+    for (const host of this.cluster.everyHost()) {
       if (host.ejectedUntil === 0) {
         if (host.outlier.ejections > 0) host.outlier.ejections--
       } else if (host.ejectedUntil <= now) {
         host.ejectedUntil = 0
         host.outlier.consecutive5xx = 0
         host.outlier.consecutiveGateway = 0
-        this.cluster.hostReturned(host, now)
+        if (!host.gone) this.cluster.hostReturned(host, now)
       }
       if (host.ejectedUntil !== 0 || host.outlier.ejections > 0) busy = true
     }

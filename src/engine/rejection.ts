@@ -158,7 +158,8 @@ export const rejections = {
   }),
 } as const
 
-const joined = new Map<Rejection, Map<string, Rejection>>()
+// Weak: some are made for one call.
+const joined = new WeakMap<Rejection, Map<string, Rejection>>()
 
 /** The same answer with one more flag (Envoy sets URX beside the cause); made once per pair. */
 export function withFlag(rejection: Rejection, flag: string): Rejection {

@@ -13,7 +13,7 @@ export interface RetryPolicy {
   readonly kinds: number
   /** Index = HTTP status. */
   readonly statuses: Uint8Array
-  /** A reset before the request was given to the connection (reset-before-request). */
+  /** Whatever broke before the request was given to a connection (reset-before-request). */
   readonly unsentReset: boolean
   readonly rateLimited: boolean
 }
@@ -24,8 +24,10 @@ const RESETS = bit(Kind.Reset) | bit(Kind.TryTimeout) | bit(Kind.ProtocolError)
 const ALL = RESETS | bit(Kind.ConnectFailure) | bit(Kind.Refused)
 
 /**
- * Envoy's retry_on words for HTTP (x-envoy-retry-on). Those for gRPC codes (cancelled, unavailable...) say nothing here.
- * Status numbers mean answers of a peer: a reset that became a 503 here is a `reset`.
+ * Envoy's retry_on words for HTTP (x-envoy-retry-on). Those for gRPC codes (cancelled, deadline-exceeded, internal,
+ * resource-exhausted, unavailable) say nothing about an answer over HTTP and are ignored here, as is
+ * http3-post-connect-failure: there is no HTTP/3. `retriable-status-codes` only announces `statusCodes`, which count
+ * without it too (Istio's bare numbers). Status numbers mean answers of a peer: a reset that became a 503 here is a `reset`.
  */
 export function compileRetry(spec: RetrySpec): RetryPolicy {
   let kinds = 0
@@ -75,17 +77,19 @@ export function retryAfter(call: Call, attempt: Attempt, now: number, random: Ra
   if (retry === null || call.attempts > retry.numRetries) return -1
   if (!matches(retry, attempt)) return -1
   const neverExecuted =
-    kindFacts[attempt.kind]!.neverExecuted || attempt.notStarted || (attempt.kind === Kind.Reset && !attempt.wasSent)
+    kindFacts[attempt.kind]!.neverExecuted || attempt.notStarted || (attempt.kind !== Kind.Response && !attempt.wasSent)
   const { exchange, cluster } = call
   if (!neverExecuted && !exchange.idempotent && !retry.spec.retryNonIdempotent) return -1
   if (!exchange.replayable) return -1
-  // It never reached anybody, and somebody else may be there: now, and for free. At most once per host.
-  if (attempt.kind === Kind.ConnectFailure && cluster.untried(attempt) !== null) return 0
+  if (now >= call.deadline || cluster.retrying >= cluster.spec.limits.maxRetries) return -1
+  // Nobody did anything for it, and somebody else is there: now, and for free. At most once per host, so that one dead
+  // or leaving replica does not use up the budget.
+  if (neverExecuted && cluster.untried(attempt) !== null) return 0
   const delay = backoff(call.attempts, retry.spec, random)
   if (now + delay >= call.deadline) return -1
-  if (cluster.retrying >= cluster.spec.limits.maxRetries) return -1
-  if (!cluster.budget.withdraw(now, cluster.active)) return -1
-  call.onBudget = true
+  const { budget } = cluster
+  if (!budget.withdraw(now, cluster.active)) return -1
+  call.paid = budget
   return delay
 }
 
@@ -96,7 +100,7 @@ function matches(retry: RetryPolicy, attempt: Attempt): boolean {
     return retry.statuses[attempt.status] === 1
   }
   if ((retry.kinds & bit(attempt.kind)) !== 0) return true
-  return retry.unsentReset && attempt.kind === Kind.Reset && !attempt.wasSent
+  return retry.unsentReset && !attempt.wasSent && (ALL & bit(attempt.kind)) !== 0
 }
 
 /** Envoy's fully jittered back-off: uniform in [0, (2^n - 1) * base), at most max. */

@@ -1,0 +1,324 @@
+import type { ClusterSpec } from '../../model/cluster.ts'
+import type { Attempt } from '../attempt.ts'
+import type { BreakerState } from '../breaker.ts'
+import { defaultBudget } from '../budget.ts'
+import { type Call, Phase } from '../call.ts'
+import type { ClusterRuntime } from '../cluster.ts'
+import type { CallEvents } from '../events.ts'
+import type { HostRuntime } from '../host.ts'
+import { Kind } from '../outcome.ts'
+import { TICK_MS } from '../time.ts'
+import { asksForRetry, provenUnrun, usableHosts } from './oracle.ts'
+import { must, type Seen, ShadowBreaker, ShadowBudget, ShadowOutlier } from './shadow.ts'
+import type { SimAttempt, SimExchange } from './sim-exchange.ts'
+
+/** What the invariants ask of the world. */
+export interface Observed {
+  now(): number
+  /** In a tick after the poll phase of a stall. */
+  readonly late: boolean
+  /** When the loop ran again after it had stood still from `stalledAt` on. */
+  readonly resumedAt: number
+  readonly stalledAt: number
+  /** undefined = it is not in the configuration. */
+  specOf(cluster: ClusterRuntime): ClusterSpec | undefined
+}
+
+interface Watched {
+  readonly breaker: ShadowBreaker | null
+  readonly outlier: ShadowOutlier | null
+  readonly budget: ShadowBudget
+  peakActive: number
+  /** Attempts in flight. */
+  attempts: number
+  /** Calls under way that passed the gates. */
+  calls: number
+  retries: number
+}
+
+/** A timer fires in the first tick after it is due; the tick before may just have passed, and intervals drift. */
+const SLACK_MS = 3 * TICK_MS + 6
+
+/** All that must hold, whatever happens. Sees what the engine tells its listener, its transports and its callers. */
+export class Invariants implements CallEvents {
+  private readonly world: Observed
+  private readonly clusters = new Map<ClusterRuntime, Watched>()
+  private readonly states = new Map<Call, { open: SimAttempt | null; paid: boolean; passed: boolean }>()
+  private readonly endedCalls: SimExchange[] = []
+  /** What a timeout of the engine's own changed before we heard of the timeout. */
+  private pending: ((seen: Seen) => void)[] = []
+  private reporting = false
+  calls = 0
+  attempts = 0
+
+  constructor(world: Observed) {
+    this.world = world
+  }
+
+  callStart(call: Call): void {
+    must(!this.states.has(call), 'a call started twice')
+    this.states.set(call, { open: null, paid: false, passed: false })
+    this.calls++
+  }
+
+  /** The engine asks a transport for another attempt. */
+  opening(exchange: SimExchange, attempt: SimAttempt): void {
+    const { call, host } = attempt
+    const spec = this.world.specOf(call.cluster)
+    must(spec !== undefined, 'a cluster that is gone was used')
+    const usable = usableHosts(spec, call.cluster.hosts)
+    must(!host.gone && usable.includes(host), `${host.address} was picked and is not usable`)
+    const tried = new Set(exchange.attempts.map((a) => a.host))
+    const untried = usable.filter((h) => !tried.has(h))
+    if (tried.has(host)) must(untried.length === 0, `${host.address} was tried, ${untried[0]?.address} was not`)
+    const before = exchange.attempts.at(-1)
+    if (before !== undefined) this.repeating(exchange, attempt, before)
+  }
+
+  private repeating(exchange: SimExchange, attempt: SimAttempt, before: SimAttempt): void {
+    const { call } = attempt
+    const { retry } = call.route
+    const now = this.world.now()
+    must(before.engineEnded, 'a retry beside a live attempt')
+    must(retry !== null, 'a retry without a policy')
+    must(exchange.attempts.length <= retry.spec.numRetries, 'more retries than the policy allows')
+    must(asksForRetry(retry.spec, before), `kind ${before.kind} status ${before.status} was not to be retried`)
+    must(exchange.replayable, 'a request was sent again that cannot be')
+    must(now < call.deadline, 'an attempt began after the deadline of its call')
+    if (!exchange.idempotent && !retry.spec.retryNonIdempotent)
+      for (const a of exchange.attempts) must(provenUnrun(a), 'a POST was sent again that may have run')
+    const n = exchange.attempts.length
+    const longest = Math.min((2 ** n - 1) * retry.spec.baseIntervalMs, retry.spec.maxIntervalMs)
+    if (!this.excused(before.endedAt + longest))
+      must(now <= before.endedAt + longest + SLACK_MS, 'a back-off was too long')
+  }
+
+  attemptStart(started: Attempt): void {
+    const attempt = started as SimAttempt
+    const { call, exchange } = attempt
+    const watched = this.watch(call.cluster)
+    const state = this.states.get(call)
+    must(state !== undefined && state.open === null, 'an attempt started outside of its call, or twice')
+    must(attempt.number === exchange.attempts.length, 'an attempt has the wrong number')
+    state.open = attempt
+    this.attempts++
+    watched.attempts++
+    watched.peakActive = Math.max(watched.peakActive, call.cluster.active)
+    const now = this.world.now()
+    if (attempt.number === 1) {
+      state.passed = true
+      watched.calls++
+      watched.budget.called(now)
+      watched.breaker?.admitted(call, now)
+      const { maxRequests } = call.cluster.spec.limits
+      must(watched.calls <= maxRequests, `${watched.calls} calls at a time, ${maxRequests} allowed`)
+      return
+    }
+    const before = exchange.attempts[attempt.number - 2]!
+    const free =
+      provenUnrun(before) && before.endedAt === now && !exchange.attempts.slice(0, -1).some(sameHost, attempt)
+    if (free) return
+    state.paid = true
+    watched.retries++
+    must(watched.retries <= call.cluster.spec.limits.maxRetries, 'more retries in flight than allowed')
+    watched.budget.retried(before.endedAt, watched.peakActive)
+  }
+
+  /** A transport is about to tell the engine how an attempt went. */
+  outcome(attempt: SimAttempt, kind: Kind, status: number): void {
+    this.learn(attempt, kind, status, false)
+    this.reporting = true
+  }
+
+  private learn(attempt: SimAttempt, kind: Kind, status: number, late: boolean): void {
+    const { call, host, notStarted } = attempt
+    const watched = this.watch(call.cluster)
+    const now = this.world.now()
+    const seen: Seen = {
+      now,
+      call,
+      host,
+      kind,
+      status: status === 0 ? attempt.status : status,
+      notStarted,
+      again: attempt.delivered,
+      late,
+    }
+    // Calls that began under other gates teach those.
+    if (call.route.policies.includes(call.cluster.breaker!)) watched.breaker?.learn(seen)
+    if (call.route.policies.includes(call.cluster.outlier!)) watched.outlier?.learn(seen)
+    for (const check of this.pending.splice(0)) check(seen)
+  }
+
+  headPassed(attempt: SimAttempt): void {
+    const { exchange, call } = attempt
+    must(exchange.heads === 1, 'two heads for one call')
+    must(!exchange.cancelled && exchange.rejections === 0, 'a head after the end')
+    this.endRetry(call)
+    must(call.phase === Phase.Delivering && call.status === attempt.status, 'a head passed outside of its phase')
+  }
+
+  aborted(attempt: SimAttempt): void {
+    must(attempt.aborts === 1, 'aborted twice')
+    must(!attempt.reportedEnd, 'aborted after it had ended by itself')
+    must(attempt.engineEnded, 'aborted while it was counted as live')
+    must(attempt.call.phase === Phase.Done || attempt.kind === Kind.TryTimeout, 'a live attempt was aborted')
+  }
+
+  attemptEnd(ended: Attempt): void {
+    const attempt = ended as SimAttempt
+    const { call } = attempt
+    const state = this.states.get(call)
+    must(state !== undefined && state.open === attempt && !attempt.engineEnded, 'an attempt ended twice')
+    must(attempt.kind !== Kind.Pending, 'an attempt ended as pending')
+    const now = this.world.now()
+    const byEngine = attempt.kind === Kind.TryTimeout && !attempt.reportedEnd
+    if (byEngine) {
+      const { late } = this.world
+      const tryEnds = attempt.headAccepted ? Number.POSITIVE_INFINITY : attempt.openedAt + call.route.tryTimeoutMs
+      must(now >= Math.min(call.deadline, tryEnds), 'timed out too early')
+      if (!attempt.headAccepted) {
+        const grace = late ? 0 : 6 * TICK_MS
+        must(attempt.headAt > now - grace || attempt.headAt === now, 'a timeout although the answer was there')
+      }
+      must(attempt.stalled === late, 'the stall was not noted')
+      this.learn(attempt, Kind.TryTimeout, 0, late)
+    }
+    must(this.pending.length === 0, 'a policy changed without an outcome')
+    attempt.engineEnded = true
+    attempt.endedAt = now
+    state.open = null
+    this.watch(call.cluster).attempts--
+    this.endRetry(call)
+  }
+
+  private endRetry(call: Call): void {
+    const state = this.states.get(call)!
+    if (!state.paid) return
+    const watched = this.watch(call.cluster)
+    state.paid = false
+    watched.retries--
+    watched.budget.released()
+  }
+
+  callEnd(call: Call, now: number): void {
+    const state = this.states.get(call)
+    must(state !== undefined, 'a call ended twice')
+    must(state.open === null, 'a call ended before its attempt')
+    must(call.phase === Phase.Done && call.next === null, 'a call ended with its timer armed')
+    this.states.delete(call)
+    const watched = this.watch(call.cluster)
+    if (state.passed) watched.calls--
+    else if (call.details === 'no_healthy_upstream') watched.budget.called(now)
+    watched.breaker?.ended(call)
+    const exchange = call.exchange as SimExchange
+    for (const a of exchange.attempts) must(a.next === null, 'a call ended with the timer of an attempt armed')
+    const untilHeaders = call.route.timeoutUntilHeaders && exchange.heads > 0
+    const deadline = untilHeaders ? exchange.callerDeadline : call.deadline
+    if (!this.excused(deadline)) must(now <= deadline + SLACK_MS, `ended ${now - deadline} ms after its deadline`)
+    if (call.details === 'upstream_response_timeout') must(now >= deadline, 'the deadline came too early')
+    this.endedCalls.push(exchange)
+  }
+
+  rejected(exchange: SimExchange): void {
+    const { call, rejection } = exchange
+    must(call!.phase === Phase.Done, 'rejected while the call goes on')
+    must(exchange.rejections === 1, 'rejected twice')
+    must(!exchange.cancelled && !exchange.whole, 'rejected after the end')
+    must(rejection === call!.rejection, 'rejected with something else than is counted')
+    this.notGivenUp(exchange)
+  }
+
+  /** What costs nobody anything is tried: another host, when this one did not even connect. */
+  private notGivenUp(exchange: SimExchange): void {
+    const last = exchange.attempts.at(-1)
+    const call = exchange.call!
+    const { retry } = call.route
+    if (last === undefined || retry === null || last.kind !== Kind.ConnectFailure || !exchange.replayable) return
+    if (exchange.attempts.length > retry.spec.numRetries || !asksForRetry(retry.spec, last)) return
+    const now = this.world.now()
+    if (last.endedAt !== now || now >= call.deadline) return
+    const { cluster } = call
+    if (cluster.retrying >= cluster.spec.limits.maxRetries) return
+    const spec = this.world.specOf(cluster)
+    if (spec === undefined) return
+    const spare = usableHosts(spec, cluster.hosts).filter((h) => !exchange.attempts.some((a) => a.host === h))
+    must(spare.length === 0, `gave up after a connect failure, though ${spare[0]?.address} was there`)
+  }
+
+  breakerChange(cluster: ClusterRuntime, from: BreakerState, to: BreakerState, now: number): void {
+    const { breaker } = this.watch(cluster)
+    must(breaker !== null, 'a breaker that nobody configured')
+    this.soon(to === 'half-open', () => breaker.changed(from, to, now, cluster.breaker!.openUntil))
+  }
+
+  hostEjected(cluster: ClusterRuntime, host: HostRuntime): void {
+    const { outlier } = this.watch(cluster)
+    must(outlier !== null, 'outlier detection that nobody configured')
+    this.soon(false, () => outlier.ejected(host, cluster.hosts))
+  }
+
+  hostReturned(cluster: ClusterRuntime, host: HostRuntime, now: number): void {
+    must(host.ejectedUntil === 0 && now > 0, 'a host returned while it is out')
+    this.watch(cluster).outlier?.returned(host)
+  }
+
+  private soon(atOnce: boolean, check: () => void): void {
+    if (atOnce || this.reporting) check()
+    else this.pending.push(check)
+  }
+
+  /** After each event of the world. */
+  step(now: number): void {
+    this.reporting = false
+    must(this.pending.length === 0, 'a policy changed without an outcome')
+    for (const [cluster, watched] of this.clusters) {
+      must(cluster.active === watched.attempts, `${cluster.active} attempts counted, ${watched.attempts} in flight`)
+      must(cluster.retrying >= 0, 'retries below zero')
+      for (const host of cluster.hosts) must(host.active >= 0, 'requests of a host below zero')
+      watched.breaker?.settled(now)
+      watched.outlier?.settled(cluster.hosts)
+    }
+    for (const exchange of this.endedCalls.splice(0)) {
+      const ends = Number(exchange.whole) + Number(exchange.cancelled) + exchange.rejections
+      must(ends === 1, `a call ended ${ends} times (${exchange.call!.details})`)
+    }
+  }
+
+  /** The loop stood still while this was due. */
+  private excused(due: number): boolean {
+    const { stalledAt, resumedAt } = this.world
+    return due + SLACK_MS >= stalledAt && due <= resumedAt + SLACK_MS
+  }
+
+  private watch(cluster: ClusterRuntime): Watched {
+    let watched = this.clusters.get(cluster)
+    if (watched === undefined) {
+      const { breaker, outlier, retryBudget } = cluster.spec
+      watched = {
+        breaker: breaker === null ? null : new ShadowBreaker(breaker),
+        outlier: outlier === null ? null : new ShadowOutlier(outlier),
+        budget: new ShadowBudget(retryBudget ?? defaultBudget),
+        peakActive: 0,
+        attempts: 0,
+        calls: 0,
+        retries: 0,
+      }
+      this.clusters.set(cluster, watched)
+    }
+    return watched
+  }
+
+  /** Everything that ever was a cluster here. */
+  get seenClusters(): Iterable<ClusterRuntime> {
+    return this.clusters.keys()
+  }
+
+  get callsUnderWay(): number {
+    return this.states.size
+  }
+}
+
+function sameHost(this: SimAttempt, other: SimAttempt): boolean {
+  return other.host === this.host
+}

@@ -1,0 +1,65 @@
+import type { ClusterSpec } from '../../model/cluster.ts'
+import type { RetrySpec } from '../../model/route.ts'
+import type { HostRuntime } from '../host.ts'
+import { Kind } from '../outcome.ts'
+
+// The rules said a second time, plainly and slowly, for the simulation to compare with.
+
+export interface Ended {
+  readonly kind: Kind
+  readonly status: number
+  readonly wasSent: boolean
+  readonly notStarted: boolean
+  readonly rateLimited: boolean
+}
+
+const broken: readonly Kind[] = [Kind.ConnectFailure, Kind.Refused, Kind.Reset, Kind.TryTimeout, Kind.ProtocolError]
+
+/** Nobody can have acted on it. */
+export function provenUnrun(a: Ended): boolean {
+  if (a.notStarted) return true
+  if (a.kind === Kind.ConnectFailure || a.kind === Kind.Refused) return true
+  return a.kind !== Kind.Response && !a.wasSent
+}
+
+/** Do the words of the policy ask for another try? */
+export function asksForRetry(spec: RetrySpec, a: Ended): boolean {
+  if (a.notStarted) return true
+  const says = (word: RetrySpec['retryOn'][number]) => spec.retryOn.includes(word)
+  if (a.kind === Kind.Response) {
+    if (a.rateLimited && !says('envoy-ratelimited')) return false
+    if (spec.statusCodes.includes(a.status)) return true
+    if (says('5xx') && a.status >= 500 && a.status <= 599) return true
+    if (says('gateway-error') && a.status >= 502 && a.status <= 504) return true
+    return says('retriable-4xx') && a.status === 409
+  }
+  if (!broken.includes(a.kind)) return false
+  if (says('5xx') || says('gateway-error') || says('reset')) return true
+  if (says('connect-failure') && a.kind === Kind.ConnectFailure) return true
+  if (says('refused-stream') && a.kind === Kind.Refused) return true
+  return says('reset-before-request') && !a.wasSent
+}
+
+/** true = bad, false = good, undefined = says nothing about the peer. */
+export function judged(kind: Kind, status: number, notStarted: boolean, late: boolean): boolean | undefined {
+  if (notStarted || late) return undefined
+  switch (kind) {
+    case Kind.Response:
+      return status >= 500
+    case Kind.ConnectFailure:
+    case Kind.Reset:
+    case Kind.TryTimeout:
+    case Kind.ProtocolError:
+      return true
+    default:
+      return undefined
+  }
+}
+
+/** Hosts that may be picked: the healthy ones of the best priority, or all of them in a panic. */
+export function usableHosts(spec: ClusterSpec, hosts: readonly HostRuntime[]): readonly HostRuntime[] {
+  const good = hosts.filter((h) => h.spec.health === 'HEALTHY' && h.ejectedUntil === 0)
+  if (good.length / hosts.length < spec.panicThresholdPercent / 100) return hosts
+  const best = Math.min(...good.map((h) => h.spec.priority))
+  return good.filter((h) => h.spec.priority === best)
+}

@@ -1,0 +1,380 @@
+import type {
+  BreakerSpec,
+  ClusterSpec,
+  EndpointSpec,
+  LbSpec,
+  OutlierSpec,
+  RetryBudgetSpec,
+} from '../../model/cluster.ts'
+import { type RetrySpec, type RouteSpec, retryOnWords } from '../../model/route.ts'
+import { Call } from '../call.ts'
+import type { ClusterRuntime } from '../cluster.ts'
+import { Engine } from '../engine.ts'
+import type { HostLink, HostRuntime } from '../host.ts'
+import { TICK_MS } from '../time.ts'
+import { Dice } from './dice.ts'
+import { EventHeap } from './event-heap.ts'
+import { Invariants, type Observed } from './invariants.ts'
+import { healthy, type Mood, moods, type Script, scriptOf } from './peer.ts'
+import { must } from './shadow.ts'
+import { type SimEnv, SimExchange } from './sim-exchange.ts'
+import {
+  breakerSpec,
+  clusterSpec,
+  endpoint,
+  listenerSpec,
+  noLimits,
+  outlierSpec,
+  retrySpec,
+  routeSpec,
+  snapshotOf,
+} from './specs.ts'
+
+const Never = Number.POSITIVE_INFINITY
+const SERVICE = 'svc'
+
+class SimLink implements HostLink {
+  readonly host: HostRuntime
+  retired = 0
+  constructor(host: HostRuntime) {
+    this.host = host
+  }
+  retire(): void {
+    this.retired++
+  }
+}
+
+/** A process with its mesh, its peers and its callers, all drawn from one seed. The heap of events is clock and wires. */
+export class World implements Observed, SimEnv {
+  late = false
+  stalledAt = Never
+  resumedAt = -1
+  readonly invariants: Invariants
+  readonly engine: Engine
+  private time: number
+  private readonly dice: Dice
+  private readonly heap = new EventHeap()
+  private nextTick = Never
+  private readonly links: SimLink[] = []
+  private readonly clusters = new Map<string, ClusterSpec>()
+  private readonly moodOf = new Map<string, Mood>()
+  private readonly exchanges: SimExchange[] = []
+  private readonly trouble: number
+  private route: RouteSpec
+  private healed = false
+  private nextAddress = 0
+
+  constructor(seed: number) {
+    const dice = new Dice(seed, 1)
+    this.dice = dice
+    this.time = dice.between(0, 100_000)
+    this.trouble = dice.oneOf([0.05, 0.2, 0.5, 0.9])
+    this.invariants = new Invariants(this)
+    this.engine = new Engine({ clock: this, random: new Dice(seed, 2).random, events: this.invariants })
+    // In place of Node's timers.
+    this.engine.wheel.host = {
+      wake: () => {
+        this.engine.wheel.skipTo(this.time)
+        if (this.nextTick === Never) this.nextTick = this.time + dice.between(0.1, TICK_MS)
+      },
+      hold: () => undefined,
+    }
+    this.clusters.set('a', this.drawCluster('a'))
+    if (dice.chance(0.3)) this.clusters.set('b', this.drawCluster('b'))
+    this.route = this.drawRoute()
+    this.apply()
+  }
+
+  now(): number {
+    return this.time
+  }
+
+  specOf(cluster: ClusterRuntime): ClusterSpec | undefined {
+    return this.engine.clusters.get(cluster.name) === cluster ? this.clusters.get(cluster.name) : undefined
+  }
+
+  after(ms: number, run: () => void): void {
+    this.heap.push(this.time + ms, run)
+  }
+
+  scriptFor(host: HostRuntime): Script {
+    const { dice } = this
+    if (this.healed) return healthy
+    return scriptOf(dice.chance(0.7) ? this.moodOf.get(host.address)! : this.drawMood(), dice)
+  }
+
+  linkOf(host: HostRuntime): HostLink {
+    const link = new SimLink(host)
+    this.links.push(link)
+    return link
+  }
+
+  /** The whole story: trouble, then recovery, then rest. Throws {@link Violation}. */
+  run(): void {
+    const { dice } = this
+    const begin = this.time
+    const span = dice.oneOf([500, 5_000, 20_000])
+    const at = (run: () => void) => this.heap.push(begin + dice.between(0, span), run)
+    for (let i = dice.int(20, 80); i > 0; i--) at(() => this.call())
+    for (let i = dice.int(0, 6); i > 0; i--) at(() => this.news())
+    for (let i = dice.int(0, 2); i > 0; i--) at(() => this.stall(dice.oneOf([30, 200, 1_500])))
+    for (let i = dice.int(0, 3); i > 0; i--) at(() => this.changeMood())
+    this.advance(begin + span + 4_000)
+    this.recover()
+    this.rest()
+  }
+
+  private call(inside = false): void {
+    const { dice, engine } = this
+    const idempotent = dice.chance(0.6)
+    const callerDeadline = dice.chance(0.2) ? this.time + dice.between(-5, 2_000) : Never
+    const exchange = new SimExchange(this, SERVICE, idempotent, callerDeadline)
+    this.exchanges.push(exchange)
+    if (dice.chance(0.2))
+      this.after(dice.oneOf([0, dice.between(0, 100)]), () => {
+        exchange.replayable = false
+      })
+    if (dice.chance(0.1)) this.after(dice.between(0, 500), () => exchange.cancel())
+    if (!inside && dice.chance(0.1)) exchange.whenRejected = () => this.call(true)
+    this.start(exchange)
+    must(engine.clusters.size > 0, 'the engine lost its clusters')
+  }
+
+  private start(exchange: SimExchange): void {
+    const { engine } = this
+    const target = engine.outbound(SERVICE)!.match(exchange, engine.random)
+    if (target.kind !== 'route') return
+    exchange.call = new Call(engine, exchange, target)
+    exchange.call.run()
+  }
+
+  // The clock.
+
+  private advance(until: number): void {
+    while (Math.min(this.heap.nextAt, this.nextTick) <= until) {
+      if (this.nextTick <= this.heap.nextAt) this.tick()
+      else this.pop()
+      this.invariants.step(this.time)
+    }
+    this.time = Math.max(this.time, until)
+  }
+
+  private pop(): void {
+    this.time = Math.max(this.time, this.heap.nextAt)
+    this.heap.pop()()
+  }
+
+  private tick(): void {
+    const { wheel } = this.engine
+    this.time = Math.max(this.time, this.nextTick)
+    if (!wheel.tick(this.time)) {
+      // The poll phase has its turn: what lies in socket buffers is read.
+      while (this.heap.nextAt <= this.time) {
+        this.pop()
+        this.invariants.step(this.time)
+      }
+      this.late = true
+      wheel.tick(this.time, true)
+      this.invariants.step(this.time)
+      this.late = false
+    }
+    this.nextTick = wheel.size === 0 ? Never : this.time + TICK_MS + this.dice.between(0, 2)
+  }
+
+  private stall(ms: number): void {
+    this.stalledAt = Math.min(this.stalledAt, this.time)
+    this.time += ms
+    this.resumedAt = this.time
+  }
+
+  // The end.
+
+  private recover(): void {
+    this.healed = true
+    this.advance(this.time + 30_000)
+    for (const exchange of this.exchanges) exchange.cancel()
+    this.invariants.step(this.time)
+    this.advance(this.time + 10_000)
+    for (const [name, spec] of this.clusters) if (spec.breaker !== null) this.closes(name)
+    this.advance(this.time + 30_000)
+  }
+
+  /** A breaker that opened closes once its peers are well. */
+  private closes(name: string): void {
+    const runtime = this.engine.clusters.get(name)!
+    const { breaker } = runtime
+    if (breaker === null || runtime.usable.length === 0) return
+    for (let i = 0; i < 60 && breaker.state !== 'closed'; i++) {
+      this.advance(Math.max(breaker.openUntil, this.time + 10))
+      const exchange = new SimExchange(this, SERVICE, true, Never)
+      this.exchanges.push(exchange)
+      this.start(exchange)
+      this.advance(this.time + 100)
+      exchange.cancel()
+    }
+    const routed = this.route.action.kind === 'forward' && this.route.action.clusters.some((c) => c.name === name)
+    must(!routed || breaker.state === 'closed', 'the breaker never closed again')
+  }
+
+  private rest(): void {
+    const { wheel } = this.engine
+    must(this.invariants.callsUnderWay === 0, 'a call never ended')
+    must(wheel.size === 0, `${wheel.size} timers are armed though nothing is under way`)
+    const current = new Set<HostRuntime>()
+    for (const cluster of this.engine.clusters.values()) for (const host of cluster.hosts) current.add(host)
+    for (const cluster of this.invariants.seenClusters) {
+      must(cluster.active === 0 && cluster.retrying === 0, 'a cluster counts what is not there')
+      for (const part of [cluster.limit, cluster.breaker, cluster.budget])
+        for (const [name, value] of Object.entries(part ?? {}))
+          if (name === 'calls' || name === 'retrying') must(value === 0, `${name} is ${value} at rest`)
+      for (const host of cluster.hosts) must(host.active === 0 && host.ejectedUntil === 0, 'a host counts, or is out')
+    }
+    for (const { host, retired } of this.links) {
+      if (current.has(host)) must(retired === 0, 'the connections of a living host were retired')
+      else must(retired === 1, `the connections of a host that left were retired ${retired} times`)
+    }
+    for (const exchange of this.exchanges)
+      for (const a of exchange.attempts) must(a.reportedEnd || a.aborts === 1, 'an attempt was given up and left alone')
+  }
+
+  // What changes.
+
+  private changeMood(): void {
+    for (const address of this.moodOf.keys()) if (this.dice.chance(0.5)) this.moodOf.set(address, this.drawMood())
+  }
+
+  private news(): void {
+    const { dice, clusters } = this
+    const name = dice.oneOf([...clusters.keys()])
+    const spec = clusters.get(name)!
+    const roll = dice.int(0, 9)
+    if (roll < 6) clusters.set(name, { ...spec, endpoints: this.changed(spec.endpoints) })
+    else if (roll === 6) clusters.set(name, { ...spec, lb: this.drawLb() })
+    else if (roll === 7) this.route = this.drawRoute()
+    else if (clusters.size > 1) clusters.delete(name)
+    else clusters.set(name === 'a' ? 'b' : 'a', this.drawCluster(name === 'a' ? 'b' : 'a'))
+    if (roll > 7) this.route = this.drawRoute()
+    this.apply()
+    // What flaps is back before anybody noticed.
+    if (roll < 6 && dice.chance(0.4))
+      this.after(dice.between(0, 300), () => {
+        if (!clusters.has(name)) return
+        clusters.set(name, { ...clusters.get(name)!, endpoints: spec.endpoints })
+        this.apply()
+      })
+  }
+
+  private apply(): void {
+    this.engine.apply(snapshotOf([listenerSpec(SERVICE, [this.route])], [...this.clusters.values()]))
+  }
+
+  private changed(before: readonly EndpointSpec[]): EndpointSpec[] {
+    const { dice } = this
+    const kept = before
+      .filter(() => dice.chance(0.7))
+      .map(
+        (e): EndpointSpec =>
+          dice.chance(0.2) ? { ...e, health: dice.oneOf(['HEALTHY', 'UNHEALTHY', 'DRAINING']) } : e,
+      )
+    return [...kept, ...this.drawEndpoints(dice.int(0, 2))]
+  }
+
+  // What is drawn.
+
+  private drawMood(): Mood {
+    return this.dice.chance(this.trouble) ? this.dice.oneOf(moods) : 'ok'
+  }
+
+  private drawEndpoints(count: number): EndpointSpec[] {
+    const { dice } = this
+    const weighted = dice.chance(0.3)
+    const levels = dice.chance(0.2) ? 1 : 0
+    return Array.from({ length: count }, () => {
+      const made = endpoint(this.nextAddress++, {
+        weight: weighted ? dice.int(1, 5) : 1,
+        priority: dice.int(0, levels),
+        health: dice.chance(0.1) ? 'UNHEALTHY' : 'HEALTHY',
+      })
+      this.moodOf.set(`${made.address}|${made.port}`, this.drawMood())
+      return made
+    })
+  }
+
+  private drawLb(): LbSpec {
+    const policy = this.dice.oneOf(['ROUND_ROBIN', 'RANDOM', 'LEAST_REQUEST'] as const)
+    return policy === 'LEAST_REQUEST' ? { policy, choiceCount: this.dice.int(2, 3) } : { policy }
+  }
+
+  private drawCluster(name: string): ClusterSpec {
+    const { dice } = this
+    return clusterSpec(name, {
+      lb: this.drawLb(),
+      limits: {
+        ...noLimits,
+        maxRequests: dice.chance(0.3) ? dice.int(2, 20) : Never,
+        maxRetries: dice.chance(0.3) ? dice.int(1, 4) : Never,
+      },
+      outlier: dice.chance(0.5) ? this.drawOutlier() : null,
+      breaker: dice.chance(0.5) ? this.drawBreaker() : null,
+      retryBudget: dice.chance(0.7) ? this.drawBudget() : null,
+      panicThresholdPercent: dice.chance(0.2) ? 50 : 0,
+      endpoints: this.drawEndpoints(dice.int(1, 5)),
+    })
+  }
+
+  private drawOutlier(): OutlierSpec {
+    const { dice } = this
+    return outlierSpec({
+      consecutive5xx: dice.chance(0.8) ? dice.int(1, 5) : 0,
+      consecutiveGatewayErrors: dice.chance(0.4) ? dice.int(1, 5) : 0,
+      intervalMs: dice.between(50, 1_000),
+      baseEjectionTimeMs: dice.between(50, 2_000),
+      maxEjectionTimeMs: dice.between(100, 4_000),
+      maxEjectionPercent: dice.oneOf([10, 50, 100]),
+    })
+  }
+
+  private drawBreaker(): BreakerSpec {
+    const { dice } = this
+    const recoveryMs = dice.between(50, 1_000)
+    return breakerSpec({
+      thresholdPercent: dice.int(10, 90),
+      windowMs: dice.oneOf([200, 1_000, 10_000]),
+      minimumRequests: dice.int(1, 10),
+      recoveryMs,
+      maxRecoveryMs: recoveryMs * dice.int(1, 5),
+      halfOpenProbes: dice.chance(0.7) ? 1 : dice.int(1, 3),
+    })
+  }
+
+  private drawBudget(): RetryBudgetSpec {
+    const { dice } = this
+    const percent = dice.oneOf([0, 5, 20, 100])
+    if (dice.chance(0.5)) return { kind: 'concurrency', percent, minConcurrency: dice.int(1, 3) }
+    return { kind: 'window', percent, windowMs: dice.oneOf([1_000, 10_000]), floorPerSecond: dice.oneOf([0.1, 1, 10]) }
+  }
+
+  private drawRetry(): RetrySpec {
+    const { dice } = this
+    return retrySpec({
+      retryOn: retryOnWords.filter(() => dice.chance(0.3)),
+      statusCodes: [503, 500, 429].filter(() => dice.chance(0.3)),
+      numRetries: dice.int(0, 4),
+      perTryTimeoutMs: dice.chance(0.4) ? dice.between(20, 500) : Never,
+      baseIntervalMs: dice.oneOf([1, 25, 200]),
+      maxIntervalMs: dice.oneOf([250, 2_000]),
+      retryNonIdempotent: dice.chance(0.1),
+    })
+  }
+
+  private drawRoute(): RouteSpec {
+    const { dice } = this
+    const clusters = [...this.clusters.keys()].map((name) => ({ name, weight: dice.int(1, 3) }))
+    return routeSpec('a', {
+      action: { kind: 'forward', clusters },
+      timeoutMs: dice.chance(0.7) ? dice.between(50, 3_000) : Never,
+      timeoutUntilHeaders: dice.chance(0.5),
+      retry: dice.chance(0.85) ? this.drawRetry() : null,
+    })
+  }
+}
