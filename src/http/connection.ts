@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
-import { Client } from 'undici'
+import { Client, type Dispatcher } from 'undici'
 import type { Peer } from '../model/peer.ts'
+import { quietly } from '../telemetry/otel.ts'
 import type { HttpAttempt } from './attempt.ts'
 import type { HttpHostLink } from './host-link.ts'
 
@@ -39,6 +40,7 @@ export class Connection {
   /** HTTP is over: closed, broken, or another protocol's after an upgrade. */
   over = false
   requests = 0
+  private options: Dispatcher.DispatchOptions | null = null
   private readonly client: Client
   private given = false
   private expiry: NodeJS.Timeout | null = null
@@ -85,7 +87,15 @@ export class Connection {
     }
     this.attempt = attempt
     attempt.connection = this
-    this.client.dispatch(attempt.dispatchOptions(), attempt)
+    this.options = attempt.dispatchOptions()
+    quietly(write, this)
+  }
+
+  /** @internal */
+  write(): void {
+    const { options } = this
+    this.options = null
+    this.client.dispatch(options!, this.attempt!)
   }
 
   /** It waits, unused so far: undici has not got it, so its idle limit and the process's life are looked after here. */
@@ -113,4 +123,9 @@ export class Connection {
 
 function untilExpiry(peer: Peer): number {
   return Math.min(Math.max(peer.notAfter - Date.now(), 0), MAX_TIMER_MS)
+}
+
+/** One function for all, so that a request makes none. */
+function write(connection: Connection): void {
+  connection.write()
 }

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter, once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { PassThrough, Readable, Writable } from 'node:stream'
@@ -6,6 +7,7 @@ import { Agent, type Dispatcher, errors, FormData, fetch as undiciFetch } from '
 import { afterEach, describe, expect, it } from 'vitest'
 import { call, meshClient, type ServiceSpec, snapshotOf, type TestClient } from '../../test/support/mesh-client.ts'
 import { until } from '../../test/support/mesh-http.ts'
+import type { CallEvents } from '../engine/events.ts'
 import { emptySnapshot } from '../model/snapshot.ts'
 import { meshFetch } from './fetch.ts'
 
@@ -545,5 +547,25 @@ describe('snapshots', () => {
     expect(wanted).toEqual(['payments'])
     engine.apply(snapshotOf({ payments: { endpoints: [port] } }))
     expect((await waiting).status).toBe(200)
+  })
+
+  it('let a call that waited go on in the context of whoever made it', async () => {
+    const { port } = await serve(echo)
+    const store = new AsyncLocalStorage<string>()
+    const seen: (string | undefined)[] = []
+    const events: CallEvents = {
+      callStart: () => seen.push(store.getStore()),
+      attemptStart() {},
+      attemptEnd() {},
+      callEnd() {},
+    }
+    const { dispatcher, engine } = client({}, { events })
+    const waiting = [
+      store.run('one', () => call(dispatcher, 'http://payments/')),
+      store.run('two', () => call(dispatcher, 'http://payments/')),
+    ]
+    store.run('configuration', () => engine.apply(snapshotOf({ payments: { endpoints: [port] } })))
+    await Promise.all(waiting)
+    expect(seen).toEqual(['one', 'two'])
   })
 })

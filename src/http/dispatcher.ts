@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { Dispatcher, Dispatcher1Wrapper, errors } from 'undici'
 import type { ClusterRuntime } from '../engine/cluster.ts'
 import type { Engine } from '../engine/engine.ts'
@@ -39,6 +40,8 @@ const noConfiguration = new Rejection({
   body: 'the configuration of this host did not arrive in time: is the control plane reachable?',
 })
 
+type Scope = ReturnType<typeof AsyncLocalStorage.snapshot>
+
 /** Origins whose authority is remembered; more than that and they are forgotten together. */
 const MAX_ORIGINS = 10_000
 
@@ -60,7 +63,7 @@ export class MeshDispatcher extends Dispatcher {
   private readonly links = new Set<HttpHostLink>()
   private readonly forgetLink = (link: HttpHostLink) => this.links.delete(link)
   private readonly authorities = new Map<string, string | null>()
-  private readonly held = new Map<string, Set<HttpExchange>>()
+  private readonly held = new Map<string, Map<HttpExchange, Scope>>()
   private newest: HttpExchange | null = null
   private active = 0
   private state: 'open' | 'closing' | 'closed' = 'open'
@@ -114,10 +117,12 @@ export class MeshDispatcher extends Dispatcher {
       const outbound = this.engine.outbound(authority)
       if (outbound === undefined && !this.engine.isAbsent(authority)) continue
       this.held.delete(authority)
-      for (const exchange of waiting) {
+      for (const [exchange, scope] of waiting) {
         this.wheel.disarm(exchange)
-        if (outbound !== undefined) exchange.run(this.engine, outbound)
-        else this.relay(exchange)
+        scope(() => {
+          if (outbound !== undefined) exchange.run(this.engine, outbound)
+          else this.relay(exchange)
+        })
       }
     }
   }
@@ -198,8 +203,10 @@ export class MeshDispatcher extends Dispatcher {
   private hold(exchange: HttpExchange): void {
     const { authority } = exchange
     const waiting = this.held.get(authority)
-    if (waiting === undefined) this.held.set(authority, new Set([exchange]))
-    else waiting.add(exchange)
+    // The call goes on in the context of whoever made it: its trace hangs on that.
+    const scope = AsyncLocalStorage.snapshot()
+    if (waiting === undefined) this.held.set(authority, new Map([[exchange, scope]]))
+    else waiting.set(exchange, scope)
     this.wheel.arm(exchange, this.clock.now() + this.holdTimeoutMs)
     if (waiting === undefined) this.want(authority)
   }
