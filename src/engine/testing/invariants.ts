@@ -130,6 +130,10 @@ export class Invariants implements CallEvents {
     this.reporting = true
   }
 
+  reported(): void {
+    this.reporting = false
+  }
+
   private learn(attempt: SimAttempt, kind: Kind, status: number, late: boolean): void {
     const { call, host, notStarted } = attempt
     const watched = this.watch(call.cluster)
@@ -270,7 +274,6 @@ export class Invariants implements CallEvents {
 
   /** After each event of the world. */
   step(now: number): void {
-    this.reporting = false
     must(this.pending.length === 0, 'a policy changed without an outcome')
     for (const [cluster, watched] of this.clusters) {
       must(cluster.active === watched.attempts, `${cluster.active} attempts counted, ${watched.attempts} in flight`)

@@ -136,6 +136,7 @@ export class SimAttempt extends Attempt {
       invariants.outcome(this, Kind.Response, status)
     }
     const heeded = this.head(status, -1)
+    invariants.reported()
     if (!heeded) return
     this.headAccepted = true
     this.exchange.heads++
@@ -149,5 +150,6 @@ export class SimAttempt extends Attempt {
     this.reportedEnd = true
     if (whole) this.exchange.whole = true
     this.end(kind, null)
+    invariants.reported()
   }
 }
