@@ -114,6 +114,7 @@ export class ShadowOutlier {
   private readonly runs = new Map<HostRuntime, { errors: number; gateway: number }>()
   /** The latest host that failed, in this turn of the loop. */
   private failed: HostRuntime | null = null
+  private readonly out = new Set<HostRuntime>()
 
   constructor(spec: OutlierSpec) {
     this.spec = spec
@@ -122,6 +123,8 @@ export class ShadowOutlier {
   learn(seen: Seen): void {
     const bad = judged(seen.kind, seen.status, seen.notStarted, seen.late)
     if (bad === undefined) return
+    // Its time ended while it was no part of the cluster.
+    if (this.out.has(seen.host) && seen.host.ejectedUntil === 0) this.returned(seen.host)
     const run = this.runs.get(seen.host) ?? { errors: 0, gateway: 0 }
     this.runs.set(seen.host, run)
     if (!bad) {
@@ -140,10 +143,12 @@ export class ShadowOutlier {
     must(this.reached(run), `${host.address} ejected after ${run.errors} errors in a row`)
     const out = hosts.filter((h) => h.ejectedUntil !== 0).length
     const most = Math.max(1, Math.floor((hosts.length * this.spec.maxEjectionPercent) / 100))
+    this.out.add(host)
     must(out <= most, `${out} of ${hosts.length} hosts ejected`)
   }
 
   returned(host: HostRuntime): void {
+    this.out.delete(host)
     this.runs.delete(host)
     this.failed = null
   }

@@ -62,6 +62,7 @@ export class World implements Observed, SimEnv {
   private readonly trouble: number
   private route: RouteSpec
   private healed = false
+  private polling = false
   private nextAddress = 0
 
   constructor(seed: number) {
@@ -169,10 +170,12 @@ export class World implements Observed, SimEnv {
     this.time = Math.max(this.time, this.nextTick)
     if (!wheel.tick(this.time)) {
       // The poll phase has its turn: what lies in socket buffers is read.
+      this.polling = true
       while (this.heap.nextAt <= this.time) {
         this.pop()
         this.invariants.step(this.time)
       }
+      this.polling = false
       this.late = true
       wheel.tick(this.time, true)
       this.invariants.step(this.time)
@@ -182,6 +185,7 @@ export class World implements Observed, SimEnv {
   }
 
   private stall(ms: number): void {
+    if (this.polling) return
     this.stalledAt = Math.min(this.stalledAt, this.time)
     this.time += ms
     this.resumedAt = this.time
