@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest'
+import { faults } from './testing/faults.ts'
+import { Violation } from './testing/shadow.ts'
 import { World } from './testing/world.ts'
 
-/** INMESH_SEED=n plays one world again. */
+/** INMESH_SEED=n plays one world again, INMESH_WORLDS=n that many. */
 const only = process.env.INMESH_SEED
 const first = only === undefined ? 1 : Number(only)
-const worlds = only === undefined ? Number(process.env.INMESH_WORLDS ?? 2_000) : 1
+const worlds = only === undefined ? Number(process.env.INMESH_WORLDS ?? 3_000) : 1
 
 describe('the engine, simulated', () => {
   it('keeps its promises in every world', () => {
@@ -25,3 +27,25 @@ describe('the engine, simulated', () => {
     expect(attempts).toBeGreaterThan(calls / 2)
   })
 })
+
+describe('the simulation notices when', () => {
+  it.each(faults)('$name', ({ make }) => {
+    const undo = make()
+    try {
+      expect(firstViolation(1_500)).toBeInstanceOf(Violation)
+    } finally {
+      undo()
+    }
+  })
+})
+
+function firstViolation(seeds: number): unknown {
+  for (let seed = 1; seed <= seeds; seed++) {
+    try {
+      new World(seed).run()
+    } catch (error) {
+      return error
+    }
+  }
+  return undefined
+}
