@@ -1,7 +1,8 @@
-import { compileHeader, type HeaderTest } from '../match/header.ts'
+import { compileHeaderValue } from '../match/header.ts'
 import { always, compilePath } from '../match/path.ts'
 import { compileString } from '../match/string.ts'
 import type { Random } from '../model/clock.ts'
+import type { HeaderMatch } from '../model/match.ts'
 import type { QueryMatch, RouteMatch, RouteSpec } from '../model/route.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import type { RequestView } from './exchange.ts'
@@ -27,7 +28,7 @@ export function compileRule(spec: RouteSpec, clusterOf: (name: string) => Cluste
 
 function compileMatch(match: RouteMatch): Rule['matches'] {
   const path = compilePath(match.path)
-  const headers: readonly HeaderTest[] = match.headers.map((h) => withPseudo(h.name, compileHeader(h)))
+  const headers = match.headers.map(compileHeader)
   const queries = match.query.map(compileQuery)
   const fraction = match.fractionPerMillion
   if (headers.length === 0 && queries.length === 0 && fraction === null)
@@ -36,17 +37,17 @@ function compileMatch(match: RouteMatch): Rule['matches'] {
     if (!path(text)) return false
     for (const test of headers) if (!test(view)) return false
     if (queries.length > 0) {
-      const query = view.path.slice(text.length + 1)
-      for (const test of queries) if (!test(query)) return false
+      for (const test of queries) if (!test(view.path, text.length + 1)) return false
     }
     return fraction === null || below(random, 1_000_000) < fraction
   }
 }
 
 /** `:method` and the like name parts of the request line. */
-function withPseudo(name: string, test: HeaderTest): HeaderTest {
-  if (!name.startsWith(':')) return test
-  return (view) => test({ header: (asked) => pseudo(view as RequestView, asked) })
+function compileHeader(match: HeaderMatch): (view: RequestView) => boolean {
+  const { name } = match
+  const test = compileHeaderValue(match)
+  return name.startsWith(':') ? (view) => test(pseudo(view, name)) : (view) => test(view.header(name))
 }
 
 export function pseudo(view: RequestView, name: string): string | undefined {
@@ -65,20 +66,27 @@ export function pseudo(view: RequestView, name: string): string | undefined {
 }
 
 /** Only the first value of a parameter counts; nothing is URL-decoded (Envoy QueryParameterMatcher). */
-function compileQuery(match: QueryMatch): (query: string) => boolean {
+function compileQuery(match: QueryMatch): (path: string, from: number) => boolean {
   const test = match.kind === 'string' ? compileString(match.match) : null
   const present = match.kind === 'present' ? match.present : true
-  return (query) => {
-    const value = firstValue(query, match.name)
+  return (path, from) => {
+    const value = firstValue(path, from, match.name)
     if (test === null) return (value !== undefined) === present
     return value !== undefined && test(value)
   }
 }
 
-function firstValue(query: string, name: string): string | undefined {
-  for (const part of query.split('&')) {
-    const at = part.indexOf('=')
-    if ((at < 0 ? part : part.slice(0, at)) === name) return at < 0 ? '' : part.slice(at + 1)
+/** @param from where the query begins in `path` */
+function firstValue(path: string, from: number, name: string): string | undefined {
+  for (let start = from; start < path.length; ) {
+    let end = path.indexOf('&', start)
+    if (end < 0) end = path.length
+    const after = start + name.length
+    if (after <= end && path.startsWith(name, start)) {
+      if (after === end) return ''
+      if (path[after] === '=') return path.slice(after + 1, end)
+    }
+    start = end + 1
   }
   return undefined
 }

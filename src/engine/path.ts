@@ -10,7 +10,10 @@ export interface NormalPath {
   readonly query: string
 }
 
-/** null = no path that anybody may see: not origin form, a NUL, control characters, a broken escape of NUL. */
+/**
+ * null = no path that anybody may see: not origin form, control characters, an escaped NUL, or broken escapes which the
+ * decoding of others would complete ("%%32e" is "%2e" to whoever decodes once more).
+ */
 export function normalizePath(target: string): NormalPath | null {
   const hash = target.indexOf('#')
   const whole = hash < 0 ? target : target.slice(0, hash)
@@ -20,7 +23,9 @@ export function normalizePath(target: string): NormalPath | null {
   if (raw === '*') return { base: '*', strict: '*', query }
   if (!raw.startsWith('/') || hasControl(raw) || raw.includes('%00')) return null
   if (plain.test(raw) && !raw.includes('//') && !raw.includes('/.')) return { base: raw, strict: raw, query }
-  const base = dotless(decodeUnreserved(raw).replaceAll('\\', '/'))
+  const once = decodeUnreserved(raw)
+  if (once !== raw && broken.test(raw)) return null
+  const base = dotless(once.replaceAll('\\', '/'))
   const decoded = decodeUnreserved(raw.replace(/%2f/gi, '/').replace(/%5c/gi, '/')).replaceAll('\\', '/')
   const strict = dotless(decoded.replace(/\/{2,}/g, '/'))
   return { base, strict, query }
@@ -37,6 +42,8 @@ function hasControl(path: string): boolean {
 
 /** Nothing to do for nearly every request. */
 const plain = /^[A-Za-z0-9/_.~!$&'()*+,;=:@-]*$/
+
+const broken = /%(?![0-9a-fA-F]{2})/
 
 /** RFC 3986 section 2.3; escapes of anything else stay, in their case. */
 function decodeUnreserved(path: string): string {

@@ -90,12 +90,15 @@ export class TimerWheel {
     this.collect(target)
     this.late = late
     const { firing } = this
-    while (firing.next !== firing) {
-      const node = firing.next!
-      this.disarm(node)
-      node.fire(now)
+    try {
+      while (firing.next !== firing) {
+        const node = firing.next!
+        this.disarm(node)
+        node.fire(now)
+      }
+    } finally {
+      this.late = false
     }
-    this.late = false
     return true
   }
 

@@ -16,16 +16,22 @@ export class DomainIndex<T> {
 
   /** `authority` in lower case, as dialled. Its port counts only where a domain names one. */
   find(authority: string): T | undefined {
+    const known = this.exact.get(authority)
+    if (known !== undefined) return known
     const bare = withoutPort(authority)
-    return this.exact.get(authority) ?? this.exact.get(bare) ?? this.pattern(bare) ?? this.rest
+    return this.exact.get(bare) ?? this.pattern(authority, bare) ?? this.rest
   }
 
-  private pattern(authority: string): T | undefined {
+  private pattern(authority: string, bare: string): T | undefined {
     // The star stands for at least one character.
-    for (const [text, host] of this.suffixes)
-      if (authority.length > text.length && authority.endsWith(text)) return host
-    for (const [text, host] of this.prefixes)
-      if (authority.length > text.length && authority.startsWith(text)) return host
+    for (const [text, host] of this.suffixes) {
+      const name = text.includes(':') ? authority : bare
+      if (name.length > text.length && name.endsWith(text)) return host
+    }
+    for (const [text, host] of this.prefixes) {
+      const name = text.includes(':') ? authority : bare
+      if (name.length > text.length && name.startsWith(text)) return host
+    }
     return undefined
   }
 }

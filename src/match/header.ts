@@ -6,18 +6,27 @@ export interface HeaderView {
   header(name: string): string | undefined
 }
 export type HeaderTest = (view: HeaderView) => boolean
+/** undefined = there is no such header. */
+export type HeaderValueTest = (value: string | undefined) => boolean
 
 /** Envoy's HeaderMatcher. A header that is absent never matches, inverted or not (gRFC A28), unless missing counts as empty. */
 export function compileHeader(match: HeaderMatch): HeaderTest {
-  const { name, invert, missingAsEmpty } = match
+  const { name } = match
+  const test = compileHeaderValue(match)
+  return (view) => test(view.header(name))
+}
+
+/** The same for a value that was looked up already. */
+export function compileHeaderValue(match: HeaderMatch): HeaderValueTest {
+  const { invert, missingAsEmpty } = match
   if (match.kind === 'present') {
     const wanted = match.present !== invert
-    return (view) => (view.header(name) !== undefined) === wanted
+    return (value) => (value !== undefined) === wanted
   }
   const test = match.kind === 'string' ? compileString(match.match) : inRange(match.start, match.end)
-  return (view) => {
-    const value = view.header(name) ?? (missingAsEmpty ? '' : undefined)
-    return value !== undefined && test(value) !== invert
+  return (value) => {
+    if (value === undefined) return missingAsEmpty && test('') !== invert
+    return test(value) !== invert
   }
 }
 

@@ -5,8 +5,8 @@ import { InmeshError } from '../errors.ts'
 const MAX_LENGTH = 1024
 
 /**
- * What V8 runs in linear time and reads as RE2 does: literals, character classes, and quantifiers of single characters
- * that are not nested. Everything else goes to the RE2 engine.
+ * What V8 runs in linear time and reads as RE2 does: literals and plain character classes, nothing repeated. Everything
+ * else goes to the RE2 engine.
  */
 const SIMPLE = /^(?:[A-Za-z0-9_/:@%&=,;~!#"'<> -]|\\[.\-/+*?()[\]{}|^$\\]|\[(?:[A-Za-z0-9_./:@%=,-])+\])+$/
 
