@@ -7,6 +7,7 @@ import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { InboundExchange } from './inbound-exchange.ts'
 import { getPeer } from './peer.ts'
 import { type BadHead, cleanHead, setHeader } from './request-head.ts'
+import { UnderWay } from './under-way.ts'
 
 export interface AdmissionOptions {
   readonly inbound: () => Inbound | undefined
@@ -39,7 +40,7 @@ export class Admission {
   /** Called when nothing is under way any more. */
   whenIdle: (() => void) | null = null
   private readonly options: AdmissionOptions
-  private readonly underWay = new Set<InboundExchange>()
+  private readonly underWay = new UnderWay<InboundExchange>()
 
   constructor(options: AdmissionOptions) {
     this.options = options

@@ -10,6 +10,7 @@ import type { Clock } from '../model/clock.ts'
 import { HttpExchange } from './exchange.ts'
 import { HttpHostLink } from './host-link.ts'
 import { rejectionReply } from './local-reply.ts'
+import { UnderWay } from './under-way.ts'
 
 export interface MeshDispatcherOptions {
   readonly engine: Engine
@@ -64,8 +65,7 @@ export class MeshDispatcher extends Dispatcher {
   private readonly forgetLink = (link: HttpHostLink) => this.links.delete(link)
   private readonly authorities = new Map<string, string | null>()
   private readonly held = new Map<string, Map<HttpExchange, Scope>>()
-  private newest: HttpExchange | null = null
-  private active = 0
+  private readonly underWay = new UnderWay<HttpExchange>()
   private state: 'open' | 'closing' | 'closed' = 'open'
   private readonly whenIdle: (() => void)[] = []
 
@@ -137,7 +137,7 @@ export class MeshDispatcher extends Dispatcher {
       this.shut()
       queueMicrotask(callback)
     }
-    if (this.active === 0) finish()
+    if (this.underWay.size === 0) finish()
     else this.whenIdle.push(finish)
   }
 
@@ -151,7 +151,7 @@ export class MeshDispatcher extends Dispatcher {
     const error = typeof first === 'function' || first === null || first === undefined ? null : first
     if (done === undefined) return new Promise((resolve) => this.destroy(error, resolve))
     this.state = 'closed'
-    for (let exchange = this.newest; exchange !== null; exchange = this.newest)
+    for (let exchange = this.underWay.any; exchange !== undefined; exchange = this.underWay.any)
       exchange.abort(error ?? new errors.ClientDestroyedError())
     this.shut()
     queueMicrotask(done)
@@ -180,24 +180,17 @@ export class MeshDispatcher extends Dispatcher {
 
   /** @internal */
   ended(exchange: HttpExchange): void {
-    const { older, newer } = exchange
-    if (newer === null) this.newest = older
-    else newer.older = older
-    if (older !== null) older.newer = newer
-    exchange.older = null
-    exchange.newer = null
+    this.underWay.delete(exchange)
     if (exchange.call === null) this.unhold(exchange)
-    if (--this.active > 0) return
+    if (this.underWay.size > 0) return
     this.wheel.release()
     for (const idle of this.whenIdle.splice(0)) idle()
   }
 
   private enter(exchange: HttpExchange): void {
-    exchange.older = this.newest
-    if (this.newest !== null) this.newest.newer = exchange
-    this.newest = exchange
     // A call that waits or backs off has no socket that would keep the process alive.
-    if (this.active++ === 0) this.wheel.hold()
+    if (this.underWay.size === 0) this.wheel.hold()
+    this.underWay.add(exchange)
   }
 
   private hold(exchange: HttpExchange): void {

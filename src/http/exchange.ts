@@ -35,9 +35,8 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
   readonly headers: HeaderList | null
   readonly idempotent: boolean
   call: Call | null = null
-  /** Neighbours in the dispatcher's list of what is under way. */
-  older: HttpExchange | null = null
-  newer: HttpExchange | null = null
+  /** For the dispatcher's list of what is under way. */
+  place = -1
   paused = false
   aborted = false
   reason: Error | null = null

@@ -15,6 +15,8 @@ export class InboundExchange implements InboundRequest, RequestHead {
   admitted: Admitted | null = null
   seen: ServerRequest | null = null
   flags = ''
+  /** For the server's list of what is under way. */
+  place = -1
 
   constructor(request: IncomingMessage, response: ServerResponse | null, peer: Peer | null) {
     this.request = request
