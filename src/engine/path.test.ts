@@ -17,7 +17,6 @@ describe('a path as policies see it', () => {
     ['/a%2fb', '/a%2fb', '/a/b'],
     ['/a%5Cb', '/a%5Cb', '/a/b'],
     ['//a', '//a', '/a'],
-    ['/a//../b', '/a/b', '/b'],
     ['/a%2f..%2fb', '/a%2f..%2fb', '/b'],
     ['/%252e%252e/b', '/%252e%252e/b', '/%252e%252e/b'],
     ['/a;v=1', '/a;v=1', '/a;v=1'],
@@ -29,12 +28,22 @@ describe('a path as policies see it', () => {
     expect(normalizePath(target)).toEqual({ base, strict, query: '' })
   })
 
-  it.each(['', 'a', 'http://h/a', '/a%00', '/a\u0000', '/a b', '/a\n', '/%%32e%%32e/', '/%2%66', '/%0%30'])(
-    'is refused when it is %j',
-    (target) => {
-      expect(normalizePath(target)).toBe(null)
-    },
-  )
+  it.each([
+    '',
+    'a',
+    'http://h/a',
+    '/a%00',
+    '/a\u0000',
+    '/a b',
+    '/a\n',
+    '/%%32e%%32e/',
+    '/%2%66',
+    '/%0%30',
+    '/a//../b',
+    '/a//..//admin',
+  ])('is refused when it is %j', (target) => {
+    expect(normalizePath(target)).toBe(null)
+  })
 
   it('keeps the query as sent and drops the fragment', () => {
     expect(normalizePath('/a/../b?x=/../%61#f?g')).toEqual({ base: '/b', strict: '/b', query: '?x=/../%61' })

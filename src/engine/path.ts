@@ -12,7 +12,8 @@ export interface NormalPath {
 
 /**
  * null = no path that anybody may see: not origin form, control characters, an escaped NUL, or broken escapes which the
- * decoding of others would complete ("%%32e" is "%2e" to whoever decodes once more).
+ * decoding of others would complete ("%%32e" is "%2e" to whoever decodes once more), or dots over empty segments, which
+ * mean one thing before slashes are merged and another after.
  */
 export function normalizePath(target: string): NormalPath | null {
   const hash = target.indexOf('#')
@@ -26,9 +27,16 @@ export function normalizePath(target: string): NormalPath | null {
   const once = decodeUnreserved(raw)
   if (once !== raw && broken.test(raw)) return null
   const base = dotless(once.replaceAll('\\', '/'))
-  const decoded = decodeUnreserved(raw.replace(/%2f/gi, '/').replace(/%5c/gi, '/')).replaceAll('\\', '/')
-  const strict = dotless(decoded.replace(/\/{2,}/g, '/'))
+  const strict = strictOf(raw)
+  // "/a//..//b" is "/a//b" to the app, which may read it as "/a/b": what policy judged must be all that it can become.
+  if (strictOf(base) !== strict) return null
   return { base, strict, query }
+}
+
+/** Istio's DECODE_AND_MERGE_SLASHES. */
+function strictOf(path: string): string {
+  const decoded = decodeUnreserved(path.replace(/%2f/gi, '/').replace(/%5c/gi, '/')).replaceAll('\\', '/')
+  return dotless(decoded.replace(/\/{2,}/g, '/'))
 }
 
 /** C0 controls, space and DEL: no parser of ours lets them pass, so nobody may rely on what they would mean. */
