@@ -29,8 +29,10 @@ const { values: args } = parseArgs({
 })
 
 const CONCURRENCY = 16
-/** Fewer leave the work of the compiler and of a heap that finds its size in the figures: it lasts some 90,000 requests. */
-const WARM_REQUESTS = 120_000
+/** Fewer leave the work of the compiler and of a heap that finds its size in the figures. */
+const WARM_REQUESTS = 60_000
+/** Rounds like those that count, thrown away: the first ones after a pause cost up to twice as much. */
+const WARM_ROUNDS = 6
 const plan = args.quick
   ? { epochs: 1, rounds: 5, requests: 4_000, byteProcesses: 1 }
   : { epochs: 4, rounds: 8, requests: 6_000, byteProcesses: 3 }
@@ -79,6 +81,7 @@ async function client(variant: Variant, ports: ServerPorts, flags?: string[]): P
     flags,
   )
   await run(child, { requests: WARM_REQUESTS })
+  for (let i = 0; i < WARM_ROUNDS; i++) await run(child, {})
   return child
 }
 

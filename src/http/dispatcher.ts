@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { Dispatcher, Dispatcher1Wrapper, errors } from 'undici'
 import type { ClusterRuntime } from '../engine/cluster.ts'
 import type { Engine } from '../engine/engine.ts'
@@ -8,8 +7,10 @@ import type { TimerWheel } from '../engine/time.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
 import { HttpExchange } from './exchange.ts'
+import { HeldCalls } from './held-calls.ts'
 import { HttpHostLink } from './host-link.ts'
 import { rejectionReply } from './local-reply.ts'
+import { SilenceWatch } from './silence-watch.ts'
 import { UnderWay } from './under-way.ts'
 
 export interface MeshDispatcherOptions {
@@ -41,8 +42,6 @@ const noConfiguration = new Rejection({
   body: 'the configuration of this host did not arrive in time: is the control plane reachable?',
 })
 
-type Scope = ReturnType<typeof AsyncLocalStorage.snapshot>
-
 /** Origins whose authority is remembered; more than that and they are forgotten together. */
 const MAX_ORIGINS = 10_000
 
@@ -53,8 +52,10 @@ const MAX_ORIGINS = 10_000
  * Only `http:` origins are the mesh's; it encrypts by itself. What an app encrypts (`https:`) passes through untouched.
  */
 export class MeshDispatcher extends Dispatcher {
-  readonly clock: Clock
-  readonly wheel: TimerWheel
+  private readonly clock: Clock
+  /** @internal */
+  readonly silence: SilenceWatch
+  private readonly wheel: TimerWheel
   private readonly engine: Engine
   private readonly identity: IdentityState | null
   private readonly want: (authority: string) => void
@@ -64,8 +65,8 @@ export class MeshDispatcher extends Dispatcher {
   private readonly links = new Set<HttpHostLink>()
   private readonly forgetLink = (link: HttpHostLink) => this.links.delete(link)
   private readonly authorities = new Map<string, string | null>()
-  private readonly held = new Map<string, Map<HttpExchange, Scope>>()
   private readonly underWay = new UnderWay<HttpExchange>()
+  private readonly held: HeldCalls
   private state: 'open' | 'closing' | 'closed' = 'open'
   private readonly whenIdle: (() => void)[] = []
 
@@ -74,6 +75,8 @@ export class MeshDispatcher extends Dispatcher {
     this.engine = options.engine
     this.clock = options.clock
     this.wheel = options.engine.wheel
+    this.silence = new SilenceWatch(this.wheel, this.underWay)
+    this.held = new HeldCalls(this.wheel, (exchange) => exchange.reply(rejectionReply(noConfiguration)))
     this.identity = options.identity
     this.want = options.want
     this.passthrough = options.passthrough
@@ -113,17 +116,13 @@ export class MeshDispatcher extends Dispatcher {
 
   /** Calls that waited for what came go on. */
   private configurationChanged(): void {
-    for (const [authority, waiting] of this.held) {
+    for (const authority of this.held.authorities) {
       const outbound = this.engine.outbound(authority)
       if (outbound === undefined && !this.engine.isAbsent(authority)) continue
-      this.held.delete(authority)
-      for (const [exchange, scope] of waiting) {
-        this.wheel.disarm(exchange)
-        scope(() => {
-          if (outbound !== undefined) exchange.run(this.engine, outbound)
-          else this.relay(exchange)
-        })
-      }
+      this.held.release(authority, (exchange) => {
+        if (outbound !== undefined) exchange.run(this.engine, outbound)
+        else this.relay(exchange)
+      })
     }
   }
 
@@ -174,16 +173,12 @@ export class MeshDispatcher extends Dispatcher {
   }
 
   /** @internal */
-  heldTooLong(exchange: HttpExchange): void {
-    exchange.reply(rejectionReply(noConfiguration))
-  }
-
-  /** @internal */
   ended(exchange: HttpExchange): void {
     this.underWay.delete(exchange)
-    if (exchange.call === null) this.unhold(exchange)
+    if (exchange.call === null) this.held.remove(exchange)
     if (this.underWay.size > 0) return
     this.wheel.release()
+    this.silence.stop()
     for (const idle of this.whenIdle.splice(0)) idle()
   }
 
@@ -194,19 +189,7 @@ export class MeshDispatcher extends Dispatcher {
   }
 
   private hold(exchange: HttpExchange): void {
-    const { authority } = exchange
-    const waiting = this.held.get(authority)
-    // The call goes on in the context of whoever made it: its trace hangs on that.
-    const scope = AsyncLocalStorage.snapshot()
-    if (waiting === undefined) this.held.set(authority, new Map([[exchange, scope]]))
-    else waiting.set(exchange, scope)
-    this.wheel.arm(exchange, this.clock.now() + this.holdTimeoutMs)
-    if (waiting === undefined) this.want(authority)
-  }
-
-  private unhold(exchange: HttpExchange): void {
-    const waiting = this.held.get(exchange.authority)
-    if (waiting?.delete(exchange) === true && waiting.size === 0) this.held.delete(exchange.authority)
+    if (this.held.add(exchange, this.clock.now() + this.holdTimeoutMs)) this.want(exchange.authority)
   }
 
   /** Not the mesh's: as if there were none. */

@@ -8,7 +8,6 @@ import type { Exchange } from '../engine/exchange.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
-import { TimerNode } from '../engine/time.ts'
 import { HttpAttempt } from './attempt.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
 import { type HeaderList, headerList, headerOf } from './headers.ts'
@@ -22,10 +21,9 @@ type RawHeaders = Controller['rawHeaders']
 
 /**
  * One request of a caller of undici: what HTTP is to the engine, and the controller that the caller holds from the first
- * moment to the last, whatever becomes of the tries in between. Between two uses it is its own timer: of the wait for
- * configuration first, of the silence on a response later.
+ * moment to the last, whatever becomes of the tries in between.
  */
-export class HttpExchange extends TimerNode implements Exchange, Dispatcher.DispatchController {
+export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   readonly dispatcher: MeshDispatcher
   readonly options: Dispatcher.DispatchOptions
   readonly handler: Dispatcher.DispatchHandler
@@ -49,9 +47,9 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
   private done = false
   private thrown: unknown
   private idleMs = 0
-  /** A byte came, or the reader made the sender wait, since the timer last looked. */
+  /** A byte came, or the reader made the sender wait, since the last look. */
   private heard = false
-  private silentLooks = 0
+  private heardAt = 0
 
   constructor(
     dispatcher: MeshDispatcher,
@@ -59,7 +57,6 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
     options: Dispatcher.DispatchOptions,
     handler: Dispatcher.DispatchHandler,
   ) {
-    super()
     this.dispatcher = dispatcher
     this.options = options
     this.handler = handler
@@ -166,8 +163,8 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
     this.commit(controller)
     this.rawHeaders = withoutLocalHeaders(headers, controller.rawHeaders)
     this.idleMs = idleMs
-    // Bytes only leave a mark; four looks per idle timeout find silence, a quarter late at most.
-    this.dispatcher.wheel.arm(this, now + idleMs / 4)
+    this.heard = true
+    this.dispatcher.silence.expect(idleMs, now)
     if (this.paused) controller.pause()
     try {
       this.handler.onResponseStart?.(this, status, headers, statusText)
@@ -248,19 +245,19 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
     this.tell(error)
   }
 
-  /** @internal The timer: configuration did not come, or the response is silent. */
-  override fire(now: number): void {
-    if (this.call === null) {
-      this.dispatcher.heldTooLong(this)
-      return
-    }
+  /**
+   * @internal Ends a response that was silent for too long.
+   * @returns ms that this response may be silent; Infinity = it does not matter
+   */
+  look(now: number): number {
+    if (this.delivering === null) return Number.POSITIVE_INFINITY
     // A reader that makes the sender wait is no silence of the sender.
     if (this.heard || this.paused) {
       this.heard = false
-      this.silentLooks = 0
-    } else this.silentLooks++
-    if (this.silentLooks < 4) this.dispatcher.wheel.arm(this, now + this.idleMs / 4)
-    else this.delivering?.abort(new errors.BodyTimeoutError(`no byte of the response for ${this.idleMs} ms`))
+      this.heardAt = now
+    } else if (now - this.heardAt >= this.idleMs)
+      this.delivering.abort(new errors.BodyTimeoutError(`no byte of the response for ${this.idleMs} ms`))
+    return this.idleMs
   }
 
   private commit(controller: Controller): void {
@@ -272,7 +269,6 @@ export class HttpExchange extends TimerNode implements Exchange, Dispatcher.Disp
   private finish(): void {
     this.done = true
     this.delivering = null
-    this.dispatcher.wheel.disarm(this)
     this.replay?.destroy(this.reason ?? undefined)
     this.dispatcher.ended(this)
   }

@@ -4,9 +4,8 @@ export interface Placed {
 }
 
 /**
- * The requests that are under way, in no order; adding and removing are O(1). An array, because the garbage collector
- * copes badly with the alternatives at these rates: through a linked list or the tables of a Set, requests that ended
- * keep later ones alive, and five times as much is promoted to the old generation.
+ * The requests that are under way, in no order; adding and removing are O(1). An array and no Set: a Set rebuilds its
+ * tables again and again at these rates, and through the old ones requests that ended live on into the old generation.
  */
 export class UnderWay<T extends Placed> {
   private readonly items: T[] = []
