@@ -1,7 +1,7 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Admitted, Inbound } from '../engine/inbound.ts'
-import { Rejection } from '../engine/rejection.ts'
+import { Rejection, rejections } from '../engine/rejection.ts'
 import type { Clock } from '../model/clock.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { InboundExchange } from './inbound-exchange.ts'
@@ -80,6 +80,8 @@ export class Admission {
     this.underWay.add(exchange)
     const refusal = this.judge(exchange)
     if (refusal !== null) {
+      // A connection that was open when the policy turned STRICT: the next one is not even answered.
+      if (refusal === rejections.plaintextRefused) response.shouldKeepAlive = false
       response.writeHead(refusal.status, { 'content-type': 'text/plain' })
       response.end(refusal.body)
       return
