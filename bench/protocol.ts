@@ -1,17 +1,25 @@
 /** What the processes of the benchmark say to each other. */
 
-/** The ways to make the same request. `control` is `bare` again: what it differs by is noise. */
-export const variants = ['bare', 'control', 'mesh', 'bare-mtls', 'mesh-mtls'] as const
+/**
+ * The ways to make the same request. `bare` is undici without the mesh: one Pool per endpoint, drawn at random, so that both
+ * have the same connections to care for. `control` is `bare` again: what it differs by is noise. `one-pool` shows what
+ * several endpoints cost by themselves.
+ */
+export const variants = ['bare', 'control', 'one-pool', 'mesh', 'bare-mtls', 'mesh-mtls'] as const
 export type Variant = (typeof variants)[number]
 
 /** Against which variant each is measured. */
 export const baseOf: Readonly<Record<Variant, Variant>> = {
   bare: 'bare',
   control: 'bare',
+  'one-pool': 'bare',
   mesh: 'bare',
   'bare-mtls': 'bare-mtls',
   'mesh-mtls': 'bare-mtls',
 }
+
+/** One server under several addresses. */
+export const addresses = ['127.0.0.1', '127.0.0.2', '127.0.0.3'] as const
 
 /** PEM. */
 export interface Credentials {

@@ -1,6 +1,7 @@
 import type { ClusterSpec, EndpointSpec } from '../src/model/cluster.ts'
 import type { RouteSpec } from '../src/model/route.ts'
 import { emptySnapshot, type Snapshot } from '../src/model/snapshot.ts'
+import { addresses } from './protocol.ts'
 
 const CLUSTER = 'outbound|80||payments.default.svc.cluster.local'
 
@@ -116,7 +117,6 @@ function clusterSpec(port: number, serverId: string | null): ClusterSpec {
     retryBudget: { kind: 'window', percent: 20, windowMs: 10_000, floorPerSecond: 1 },
     tls: { mode: 'auto', allowedIds: [] },
     panicThresholdPercent: 0,
-    // One server under three addresses: what is measured is the client.
-    endpoints: ['127.0.0.1', '127.0.0.2', '127.0.0.3'].map(endpoint),
+    endpoints: addresses.map(endpoint),
   }
 }

@@ -9,7 +9,7 @@ import { certificatesFromPem } from '../src/identity/trust-bundle.ts'
 import { workloadIdentity } from '../src/identity/workload-identity.ts'
 import { systemClock } from '../src/model/clock.ts'
 import { createTelemetry } from '../src/telemetry/telemetry.ts'
-import type { ClientSetup } from './protocol.ts'
+import { addresses, type ClientSetup } from './protocol.ts'
 import { benchSnapshot } from './snapshot.ts'
 
 const CONNECTIONS = 16
@@ -25,39 +25,45 @@ const headers = {
 
 /** The same request, made in the way of one variant; resolves with the body. */
 export async function createRequester(setup: ClientSetup): Promise<() => Promise<string>> {
-  const origin = setup.variant.startsWith('mesh') ? 'http://payments' : undefined
-  const dispatcher = dispatcherOf(setup)
+  const dispatchers = dispatchersOf(setup)
+  const mesh = dispatchers[0] instanceof MeshDispatcher
   const options = {
-    ...(origin === undefined ? {} : { origin }),
+    ...(mesh ? { origin: 'http://payments' } : {}),
     path,
     method: 'GET',
     headers,
   } as Dispatcher.RequestOptions
-  return async () => (await dispatcher.request(options)).body.text()
+  const [only] = dispatchers
+  if (dispatchers.length === 1) return async () => (await only!.request(options)).body.text()
+  return async () => {
+    const drawn = dispatchers[Math.floor(Math.random() * dispatchers.length)]!
+    return (await drawn.request(options)).body.text()
+  }
 }
 
-function dispatcherOf({ variant, ports, credentials, serverId, trustDomain }: ClientSetup): Dispatcher {
+function dispatchersOf({ variant, ports, credentials, serverId, trustDomain }: ClientSetup): Dispatcher[] {
   switch (variant) {
     case 'bare':
     case 'control':
-      return new Pool(`http://127.0.0.1:${ports.http}`, { connections: CONNECTIONS })
+      return addresses.map((a) => new Pool(`http://${a}:${ports.http}`, { connections: CONNECTIONS }))
+    case 'one-pool':
+      return [new Pool(`http://${addresses[0]}:${ports.http}`, { connections: CONNECTIONS })]
     case 'bare-mtls': {
       const { cert, key, root } = credentials
       const secureContext = createSecureContext({ cert, key, ca: [root], minVersion: 'TLSv1.3' })
-      return new Pool(`https://127.0.0.1:${ports.https}`, {
-        connections: CONNECTIONS,
-        allowH2: false,
-        // The certificate names a SPIFFE id and no host.
-        connect: { secureContext, servername: 'inmesh.internal', checkServerIdentity: () => undefined },
-      })
+      // The certificate names a SPIFFE id and no host.
+      const connect = { secureContext, servername: 'inmesh.internal', checkServerIdentity: () => undefined }
+      return addresses.map(
+        (a) => new Pool(`https://${a}:${ports.https}`, { connections: CONNECTIONS, allowH2: false, connect }),
+      )
     }
     case 'mesh':
-      return mesh(ports.http, null, null)
+      return [mesh(ports.http, null, null)]
     case 'mesh-mtls': {
       const identity = new IdentityState({ trustDomain })
       identity.updateBundles(new Map([[trustDomain, certificatesFromPem(credentials.root)]]))
       identity.update(workloadIdentity(certificatesFromPem(credentials.cert), createPrivateKey(credentials.key)))
-      return mesh(ports.https, serverId, identity)
+      return [mesh(ports.https, serverId, identity)]
     }
   }
 }
