@@ -36,7 +36,16 @@ export class SilenceWatch extends TimerNode {
     let shortest = Number.POSITIVE_INFINITY
     // Those that are silent for too long leave the list meanwhile.
     for (const exchange of [...this.underWay]) shortest = Math.min(shortest, exchange.look(now))
+    if (isEmpty(this.underWay)) {
+      this.stop()
+      return
+    }
     this.period = shortest / LOOKS
     this.wheel.arm(this, now + this.period)
   }
+}
+
+function isEmpty(items: Iterable<unknown>): boolean {
+  for (const _ of items) return false
+  return true
 }
