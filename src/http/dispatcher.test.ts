@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter, once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTcpServer } from 'node:net'
 import { PassThrough, Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, type Dispatcher, errors, FormData, fetch as undiciFetch } from 'undici'
@@ -567,5 +568,28 @@ describe('snapshots', () => {
     store.run('configuration', () => engine.apply(snapshotOf({ payments: { endpoints: [port] } })))
     await Promise.all(waiting)
     expect(seen).toEqual(['one', 'two'])
+  })
+})
+
+describe('a chunked answer on a connection that is to be closed', () => {
+  const head = 'HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n'
+  const answering = async (rest: string) => {
+    const server = createTcpServer((socket) => {
+      socket.on('error', () => undefined)
+      socket.once('data', () => socket.end(head + rest))
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    closing.push(() => server.close())
+    return client({ payments: { endpoints: [(server.address() as { port: number }).port] } })
+  }
+
+  it.each(['', '5\r\nhello\r\n', '5\r\nhel'])('is an error when it is cut off: %j', async (rest) => {
+    const { dispatcher } = await answering(rest)
+    await expect(call(dispatcher, 'http://payments/')).rejects.toThrow()
+  })
+
+  it('is whole with its last chunk', async () => {
+    const { dispatcher } = await answering('5\r\nhello\r\n0\r\n\r\n')
+    expect(await call(dispatcher, 'http://payments/')).toMatchObject({ status: 200, text: 'hello' })
   })
 })
