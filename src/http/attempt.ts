@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream'
-import { type Dispatcher, errors } from 'undici'
+import type { Dispatcher } from 'undici'
 import { Attempt } from '../engine/attempt.ts'
 import type { Call } from '../engine/call.ts'
 import type { HostRuntime } from '../engine/host.ts'
@@ -33,7 +33,6 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   private controller: Dispatcher.DispatchController | null = null
   private over = false
   private answered = false
-  private chunked = false
   private dropped = 0
   private drainTimer: NodeJS.Timeout | null = null
 
@@ -96,7 +95,6 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     statusText?: string,
   ): void {
     if (status < 200) return
-    this.chunked = headers['transfer-encoding'] !== undefined
     if (status === 503 && headers['x-inmesh-not-started'] === '1') this.notStarted = true
     if (headers['x-envoy-ratelimited'] !== undefined) this.rateLimited = true
     if (!this.over && this.head(status, -1)) {
@@ -116,12 +114,6 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController, trailers: ResponseHeaders): void {
-    // undici takes the end of a connection that was to be closed for the end of the answer. A chunked answer has an end of
-    // its own (RFC 9112 section 8), which comes before the connection's: without it the body is cut off, not short.
-    if (this.chunked && this.connection?.socket.readableEnded === true) {
-      this.onResponseError(controller, new errors.SocketError('the connection ended in the middle of the answer'))
-      return
-    }
     this.release()
     if (this.over) return
     this.over = true

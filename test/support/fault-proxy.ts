@@ -108,7 +108,8 @@ function forward(from: Socket, to: Socket, fault: Fault, client: Socket, upstrea
       client.end()
       upstream.end()
     } else if (fault.action === 'garbage') {
-      to.end('\u0000\u0001 this is no answer of any protocol \r\n\r\n')
+      // No line end: after "HTTP/1.1 200 OK" an empty line would make it an answer, without headers and with an empty body.
+      to.end('\u0000\u0001 this is no answer of any protocol')
     }
   }
   const pass = (chunk: Buffer) => {
