@@ -13,7 +13,7 @@ import {
 import { TypeUrl } from '../../src/xds/proto.ts'
 import { retryFor } from './class.ts'
 import { splitOf } from './testing/decide.ts'
-import { clientOf, endpointOf, Mesh } from './testing/mesh.ts'
+import { clientOf, endpointOf, Mesh, objectsOf } from './testing/mesh.ts'
 import type { ClientClass } from './types.ts'
 
 const foreign = ['grpc', 'grpc-js'] as const
@@ -62,9 +62,21 @@ describe.each(foreign)('what %s is given', (clientClass) => {
       [TypeUrl.route, 'allow_any'],
       [TypeUrl.cluster, 'PassthroughCluster'],
       [TypeUrl.secret, 'ROOTCA'],
-      [TypeUrl.cluster, 'outbound|80||ghost.default.svc.cluster.local'],
+      [TypeUrl.route, 'outbound|80||ghost.default.svc.cluster.local'],
     ] as const)
       expect(mesh.translation.resolve(typeUrl, name, client), name).toBeUndefined()
+  })
+
+  it('the cluster of a rule that has gone, and the same as before, only where the client keeps what was deleted', () => {
+    const yaml = virtualService('{route: [{destination: {host: later}}]}')
+    const resolve = (mesh: Mesh, typeUrl: string) =>
+      mesh.translation.resolve(typeUrl, 'outbound|80||later.default.svc.cluster.local', client)
+    for (const typeUrl of [TypeUrl.cluster, TypeUrl.endpoints]) {
+      const before = resolve(new Mesh({ yaml, endpoints }), typeUrl)
+      expect(before).toBeDefined()
+      const after = resolve(new Mesh({ endpoints }), typeUrl)
+      expect(after?.version).toBe(clientClass === 'grpc-js' ? before?.version : undefined)
+    }
   })
 
   it('api_listener with the router as its one filter', () => {
@@ -76,6 +88,20 @@ describe.each(foreign)('what %s is given', (clientClass) => {
     expect(manager.httpFilters.map((f) => f.name)).toEqual(['envoy.filters.http.router'])
     expect(manager.xffNumTrustedHops).toBe(0)
     expect(listener.address).toBeUndefined()
+  })
+
+  it('a listener that is new bytes after it was gone, where the client keeps what was deleted', () => {
+    const objects = objectsOf(
+      `${virtualService(`{${to}}`).replace('hosts: [payments]', 'hosts: [alias.example]')}`,
+      endpoints,
+    )
+    const version = (name: string, revision: number) => {
+      const mesh = new Mesh({ objects: objects.map((object) => ({ ...object, revision })), endpoints, revision })
+      return mesh.translation.resolve(TypeUrl.listener, name, client)!.version
+    }
+    expect(version('alias.example', 1) === version('alias.example', 2)).toBe(clientClass !== 'grpc-js')
+    // A registered service never goes.
+    expect(version('payments', 1)).toBe(version('payments', 2))
   })
 
   it('only retry conditions that gRPC knows, or no retry policy at all', () => {

@@ -1,6 +1,8 @@
 import { compileString } from '../../src/match/string.ts'
 import type { StringMatch } from '../../src/model/match.ts'
+import type { MeshIndex } from './mesh-index.ts'
 import type { MatchPlan, RetryPlan, RoutePlan } from './routing.ts'
+import { objectKey } from './rule.ts'
 import type { ClientClass } from './types.ts'
 
 /**
@@ -31,6 +33,24 @@ export function retryFor(clientClass: ClientClass, retry: RetryPlan | null): Ret
  */
 export function streamDurationMs(plan: RoutePlan): number {
   return plan.timeoutAsked ? plan.timeoutMs : 0
+}
+
+/**
+ * grpc-js-xds takes a resource that comes back with the bytes that it had before it was deleted for still deleted. So
+ * what can go and come back is different each time (`listenerMark`), or never goes (`keepsClusters`). A service that has
+ * ever registered never goes for anybody.
+ */
+export function keepsClusters(clientClass: ClientClass): boolean {
+  return clientClass === 'grpc-js'
+}
+
+/**
+ * A text that stands in the listener of `host` and means nothing; '' mostly. A host that only a VirtualService knows
+ * comes and goes with that, so its listener carries the state of the object.
+ */
+export function listenerMark(clientClass: ClientClass, index: MeshIndex, host: string): string {
+  const rule = clientClass === 'grpc-js' && !index.services.has(host) ? index.virtualService(host) : undefined
+  return rule === undefined ? '' : objectKey(rule.object)
 }
 
 /** A condition on a header as every class understands it; `absentMatches` = also true when the header is not there. */

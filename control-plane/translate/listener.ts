@@ -38,10 +38,13 @@ export function routeNameOf(index: MeshIndex, dialled: Dialled, client: ClientVi
   return index.settings.outboundTrafficPolicy === 'REGISTRY_ONLY' ? BLOCK_ALL : ALLOW_ANY
 }
 
-/** LDS for a client, under the name that it asked for (gRFC A27: api_listener, routes by RDS, the router last). */
-export function clientListener(name: string, routeName: string): Built {
+/**
+ * LDS for a client, under the name that it asked for (gRFC A27: api_listener, routes by RDS, the router last). `mark` as
+ * in `listenerMark`.
+ */
+export function clientListener(name: string, routeName: string, mark: string): Built {
   const manager = pack(HttpConnectionManagerSchema, {
-    statPrefix: routeName,
+    statPrefix: mark === '' ? routeName : `${routeName} ${mark}`,
     routeSpecifier: { case: 'rds', value: { configSource: ads, routeConfigName: routeName } },
     httpFilters: [routerFilter()],
   })

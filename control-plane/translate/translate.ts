@@ -1,7 +1,7 @@
 import { PASSTHROUGH_CLUSTER, TRUST_BUNDLE_SECRET, TypeUrl } from '../../src/xds/proto.ts'
 import type { StoredObject } from '../store/store.ts'
 import { ResourceCache } from './cache.ts'
-import { isForeign } from './class.ts'
+import { isForeign, keepsClusters, listenerMark } from './class.ts'
 import { cluster, passthroughCluster, retryFloor } from './cluster.ts'
 import type { Built } from './encode.ts'
 import { loadAssignment } from './endpoints.ts'
@@ -102,7 +102,8 @@ class CachedTranslation implements Translation {
     const dialled = dial(index, name, client)
     const routeName = dialled === undefined ? undefined : routeNameOf(index, dialled, client)
     if (routeName === undefined) return undefined
-    return { view: routeName, inputs: constant, build: () => clientListener(name, routeName) }
+    const mark = dialled === 'unknown' ? '' : listenerMark(client.clientClass, index, dialled!.host)
+    return { view: routeName, inputs: () => mark, build: () => clientListener(name, routeName, mark) }
   }
 
   #route(name: string, client: ClientView): Recipe | undefined {
@@ -124,7 +125,7 @@ class CachedTranslation implements Translation {
     const index = this.#index
     if (name === PASSTHROUGH_CLUSTER)
       return isForeign(client.clientClass) ? undefined : { view: '', inputs: constant, build: passthroughCluster }
-    const target = this.#target(name)
+    const target = this.#target(name, client)
     if (target === undefined) return undefined
     const { host, subset, port } = target
     return {
@@ -136,7 +137,7 @@ class CachedTranslation implements Translation {
 
   #endpoints(name: string, client: ClientView): Recipe | undefined {
     const index = this.#index
-    const target = this.#target(name)
+    const target = this.#target(name, client)
     if (target === undefined) return undefined
     const { host, subset, port } = target
     return {
@@ -146,12 +147,15 @@ class CachedTranslation implements Translation {
     }
   }
 
-  /** A cluster exists for every service, and for every host that a rule sends calls to (then without endpoints: 503). */
-  #target(name: string) {
+  /**
+   * A cluster exists for every service, and for every host that a rule sends calls to (then without endpoints: 503). For
+   * clients that must not lose one it stays when the rule goes.
+   */
+  #target(name: string, { clientClass }: ClientView) {
     const parsed = parseName(name)
-    const exists =
-      parsed !== undefined && (this.#index.services.has(parsed.host) || this.#index.destinations.has(parsed.host))
-    return exists ? parsed : undefined
+    if (parsed === undefined) return undefined
+    const { services, destinations } = this.#index
+    return services.has(parsed.host) || destinations.has(parsed.host) || keepsClusters(clientClass) ? parsed : undefined
   }
 }
 
