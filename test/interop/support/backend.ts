@@ -1,0 +1,57 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServiceDefinition,
+  type sendUnaryData,
+  status,
+} from '@grpc/grpc-js'
+
+const bytes = (value: Buffer) => value
+const service: ServiceDefinition = {
+  WhoAreYou: {
+    path: '/test.Echo/WhoAreYou',
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: bytes,
+    requestDeserialize: bytes,
+    responseSerialize: bytes,
+    responseDeserialize: bytes,
+  },
+}
+
+/** A gRPC server that knows nothing of the mesh and answers with its name. */
+export interface Backend {
+  readonly name: string
+  readonly port: number
+  stop(): void
+}
+
+/**
+ * Metadata steers it: `x-delay-ms` = answer so much later; `x-fail-key` and `x-fail-times` = answer UNAVAILABLE to the
+ * first so many calls with that key. `credentials` default to plaintext.
+ */
+export async function startBackend(name: string, credentials = ServerCredentials.createInsecure()): Promise<Backend> {
+  const server = new Server()
+  const failed = new Map<string, number>()
+  server.addService(service, {
+    WhoAreYou: async ({ metadata }: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => {
+      const text = (key: string) => String(metadata.get(key)[0] ?? '')
+      const key = text('x-fail-key')
+      const times = failed.get(key) ?? 0
+      if (times < Number(text('x-fail-times'))) {
+        failed.set(key, times + 1)
+        done({ code: status.UNAVAILABLE, details: 'as the test asked' })
+        return
+      }
+      const delay = Number(text('x-delay-ms'))
+      if (delay > 0) await sleep(delay)
+      done(null, Buffer.from(name))
+    },
+  })
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error === null ? resolve(bound) : reject(error))),
+  )
+  return { name, port, stop: () => server.forceShutdown() }
+}
