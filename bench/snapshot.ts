@@ -1,5 +1,5 @@
-import type { ClusterSpec, EndpointSpec } from '../src/model/cluster.ts'
-import type { RouteSpec } from '../src/model/route.ts'
+import { type ClusterSpec, clusterDefaults, type EndpointSpec, outlierDefaults } from '../src/model/cluster.ts'
+import { type RouteSpec, retryDefaults, routeDefaults } from '../src/model/route.ts'
 import { emptySnapshot, type Snapshot } from '../src/model/snapshot.ts'
 import { addresses } from './protocol.ts'
 
@@ -50,9 +50,11 @@ function routes(): RouteSpec[] {
       perTryTimeoutMs: 1_000,
       baseIntervalMs: 25,
       maxIntervalMs: 250,
+      ...retryDefaults,
       retryNonIdempotent: false,
     },
     decidedBy: {},
+    ...routeDefaults,
   })
   const header = (name: string, value: string): RouteSpec['match']['headers'] => [
     {
@@ -88,6 +90,7 @@ function clusterSpec(port: number, serverId: string | null): ClusterSpec {
   return {
     name: CLUSTER,
     kind: 'eds',
+    ...clusterDefaults,
     lb: { policy: 'LEAST_REQUEST', choiceCount: 2 },
     connectTimeoutMs: 1_000,
     idleTimeoutMs: 300_000,
@@ -105,6 +108,7 @@ function clusterSpec(port: number, serverId: string | null): ClusterSpec {
       baseEjectionTimeMs: 30_000,
       maxEjectionTimeMs: 300_000,
       maxEjectionPercent: 50,
+      ...outlierDefaults,
     },
     breaker: {
       thresholdPercent: 50,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { InboundSpec, Permission, Principal, RbacSpec } from '../model/inbound.ts'
+import { type InboundSpec, inboundDefaults, type Permission, type Principal, type RbacSpec } from '../model/inbound.ts'
 import type { HeaderMatch } from '../model/match.ts'
 import type { Peer } from '../model/peer.ts'
 import { type AuthorizationView, compileRbac } from './authorize.ts'
@@ -143,7 +143,9 @@ describe('the way in', () => {
       setPath: (p: string) => (seen = p),
       ...over,
     }
-    const verdict = new Inbound({ name: '', tlsMode: 'STRICT', rbac: [], ...spec }).admit(request as InboundRequest)
+    const verdict = new Inbound({ ...inboundDefaults, name: '', tlsMode: 'STRICT', rbac: [], ...spec }).admit(
+      request as InboundRequest,
+    )
     return verdict instanceof Rejection ? verdict.details : seen
   }
 

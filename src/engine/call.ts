@@ -5,6 +5,7 @@ import type { ClusterRuntime } from './cluster.ts'
 import type { CallEvents } from './events.ts'
 import type { Exchange } from './exchange.ts'
 import { Kind, kindFacts } from './outcome.ts'
+import { HOLD } from './policy.ts'
 import { type Rejection, rejections, withFlag } from './rejection.ts'
 import { retryAfter } from './retry.ts'
 import type { Route } from './route.ts'
@@ -18,7 +19,8 @@ export interface CallEnv {
   readonly events: CallEvents | null
 }
 
-export const Phase = { New: 0, Trying: 1, Backoff: 2, Delivering: 3, Done: 4 } as const
+/** Asking: a gate holds it. Held: it waits for `holdMs`, or for the end of a back-off. */
+export const Phase = { New: 0, Trying: 1, Backoff: 2, Delivering: 3, Done: 4, Asking: 5, Held: 6 } as const
 export type Phase = (typeof Phase)[keyof typeof Phase]
 
 /** One request through the mesh: the state machine that every transport drives. It is the timer of its own deadline and back-off. */
@@ -33,7 +35,10 @@ export class Call extends TimerNode {
   deadline = 0
   attempts = 0
   latest: Attempt | null = null
+  /** Of the request, for consistent hashing; 0 = none. */
   hash = 0
+  /** ms to wait before the first attempt; gates may raise it (an injected delay). */
+  holdMs = 0
   /** What the caller got: a peer's status or our own; 0 = nothing. Final at callEnd, as flag and details. */
   status = 0
   flag = '-'
@@ -59,7 +64,7 @@ export class Call extends TimerNode {
 
   /** The outbound order, in full. */
   run(): void {
-    const { route, env, cluster } = this
+    const { route, env } = this
     const now = env.clock.now()
     this.startedAt = now
     this.deadline = Math.min(this.exchange.callerDeadline, now + route.timeoutMs)
@@ -68,16 +73,41 @@ export class Call extends TimerNode {
       this.finish(rejections.timeout, null, now)
       return
     }
+    this.ask(now)
+  }
+
+  /** A gate that said HOLD has its answer. */
+  resume(refusal: Rejection | undefined): void {
+    if (this.phase !== Phase.Asking) return
+    const now = this.env.clock.now()
+    if (refusal !== undefined) {
+      this.finish(refusal, null, now)
+      return
+    }
+    this.entered++
+    this.ask(now)
+  }
+
+  /** The gates that were not asked yet, then the first attempt. */
+  private ask(now: number): void {
+    const { route, cluster } = this
     const { policies } = route
     for (; this.entered < policies.length; this.entered++) {
       const refusal = policies[this.entered]!.enter?.(this, now)
-      if (refusal !== undefined) {
-        this.finish(refusal, null, now)
-        return
-      }
+      if (refusal === undefined) continue
+      if (refusal === HOLD) {
+        this.phase = Phase.Asking
+        this.env.wheel.arm(this, this.deadline)
+      } else this.finish(refusal, null, now)
+      return
     }
+    if (route.hash !== null) this.hash = route.hash.hash(this)
     cluster.budget.deposit(now)
-    this.begin(now)
+    route.mirror?.start(this, now)
+    if (this.holdMs > 0) {
+      this.phase = Phase.Held
+      this.env.wheel.arm(this, Math.min(now + this.holdMs, this.deadline))
+    } else this.begin(now)
   }
 
   /** The caller lost interest. */
@@ -162,7 +192,7 @@ export class Call extends TimerNode {
 
   /** @internal The deadline, or the end of a back-off. */
   override fire(now: number): void {
-    if (this.phase === Phase.Backoff) {
+    if (this.phase === Phase.Backoff || this.phase === Phase.Held) {
       // Our loop may have stood still since the retry was decided.
       if (now >= this.deadline) this.finish(this.spent(rejections.timeout), null, now)
       // Asked again: the caller's body may have been read since.

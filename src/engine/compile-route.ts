@@ -110,6 +110,7 @@ function compileAction(
     }
     return () => target
   }
+  if (action.kind === 'redirect') throw new Error('redirects are not compiled yet')
   const targets = action.clusters.map((c) => targetOf(spec, clusterOf(c.name)))
   if (targets.length === 1) return () => targets[0]!
   let total = 0
@@ -135,6 +136,9 @@ function targetOf(spec: RouteSpec, cluster: ClusterRuntime | undefined): Target 
     timeoutUntilHeaders: spec.timeoutUntilHeaders,
     tryTimeoutMs: spec.retry?.perTryTimeoutMs ?? Number.POSITIVE_INFINITY,
     retry: spec.retry === null || spec.retry.numRetries === 0 ? null : compileRetry(spec.retry),
+    hash: null,
+    mirror: null,
+    edits: null,
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),
     spec,

@@ -2,10 +2,16 @@ import type { Call } from './call.ts'
 import type { Outcome } from './outcome.ts'
 import type { Rejection } from './rejection.ts'
 
+/** An `enter` that has no answer yet: the policy will call `call.resume(refusal)` exactly once, also for a call that ended. */
+export const HOLD = Symbol('hold')
+
 /** Gates a call or learns from its attempts. Synchronous; every hook is optional; state lives in the ClusterRuntime. */
 export interface Policy {
-  /** Before the first attempt; a Rejection ends the call. */
-  enter?(call: Call, now: number): Rejection | undefined
+  /**
+   * Before the first attempt. A Rejection ends the call; {@link HOLD} makes it wait until somebody says `call.resume()`. May
+   * add to `call.holdMs`: the call then waits that long before its first attempt.
+   */
+  enter?(call: Call, now: number): Rejection | typeof HOLD | undefined
   /**
    * When the head of a response came, or when an attempt ended without one. A body that breaks after its head was
    * delivered is told as a second outcome, of kind Reset or the like.

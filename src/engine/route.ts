@@ -1,4 +1,5 @@
 import type { RouteSpec } from '../model/route.ts'
+import type { Call } from './call.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import type { Policy } from './policy.ts'
 import type { Rejection } from './rejection.ts'
@@ -16,11 +17,39 @@ export interface Route {
   readonly tryTimeoutMs: number
   /** null = never retried. */
   readonly retry: RetryPolicy | null
+  /** What makes `call.hash`; null = the cluster asks for none. */
+  readonly hash: HashPolicy | null
+  /** Copies that go elsewhere; told after the gates, before the first attempt. null = none. */
+  readonly mirror: Mirror | null
+  /** What transports change in requests and answers; null = nothing. */
+  readonly edits: RouteEdits | null
   /** In the order in which they are asked. */
   readonly policies: readonly Policy[]
   /** Those of `policies` that learn. */
   readonly onOutcome: readonly Policy[]
   readonly spec: RouteSpec
+}
+
+/** Computes the hash of a call (Envoy hash_policy); 0 = nothing to hash, any host. */
+export interface HashPolicy {
+  hash(call: Call): number
+}
+
+/** Starts the shadows of a call; must not throw, slow or fail it. */
+export interface Mirror {
+  start(call: Call, now: number): void
+}
+
+/** Path, authority and header changes, compiled. */
+export interface RouteEdits {
+  /** Path with query as it goes out; the same text when nothing changes. */
+  path(path: string): string
+  /** null = as dialled. */
+  readonly authority: string | null
+  /** Edits of the request's headers, flat name, value, in place. `call` for formats that look at it. */
+  request(headers: string[], call: Call): void
+  /** Edits of the answer's headers; null = none. */
+  readonly response: ((headers: Record<string, string | string[] | undefined>, call: Call) => void) | null
 }
 
 /** Answered here: a direct response, or there is no route, or its cluster does not exist. */

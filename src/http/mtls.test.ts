@@ -10,6 +10,7 @@ import { createTestCa, type TestLeafOptions } from '../../test/support/test-ca.t
 import { Inbound } from '../engine/inbound.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import { systemClock } from '../model/clock.ts'
+import { inboundDefaults } from '../model/inbound.ts'
 import { getPeer } from './peer.ts'
 import { createMeshServer, type MeshServer } from './server.ts'
 
@@ -31,7 +32,7 @@ interface Service {
   sockets: number
 }
 
-const strict = new Inbound({ name: 'test', tlsMode: 'STRICT', rbac: [] })
+const strict = new Inbound({ ...inboundDefaults, name: 'test', tlsMode: 'STRICT', rbac: [] })
 
 async function serve(
   identity: IdentityState = identityOf(ca, 'payments'),

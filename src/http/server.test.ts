@@ -11,7 +11,7 @@ import { createTestCa, type TestCa, type TestLeafOptions } from '../../test/supp
 import { Inbound } from '../engine/inbound.ts'
 import { IdentityState } from '../identity/identity-state.ts'
 import { systemClock } from '../model/clock.ts'
-import type { InboundSpec, RbacPolicy } from '../model/inbound.ts'
+import { type InboundSpec, inboundDefaults, type RbacPolicy } from '../model/inbound.ts'
 import { callContext, noContext } from '../telemetry/context.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { getPeer } from './peer.ts'
@@ -25,6 +25,7 @@ afterEach(async () => {
 
 function policy(tlsMode: InboundSpec['tlsMode'], deny: readonly RbacPolicy[] = []): Inbound {
   return new Inbound({
+    ...inboundDefaults,
     name: 'test',
     tlsMode,
     rbac: deny.length === 0 ? [] : [{ filterName: 'rbac', action: 'DENY', policies: deny }],

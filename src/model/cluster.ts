@@ -1,8 +1,16 @@
+import type { StringMatch } from './match.ts'
+
 /** A set of endpoints and how they are used; from CDS and EDS. */
 export interface ClusterSpec {
   readonly name: string
-  /** 'passthrough' = dial what the caller named, with no policy (Envoy ORIGINAL_DST, Istio PassthroughCluster). */
-  readonly kind: 'eds' | 'passthrough'
+  /**
+   * 'passthrough' = dial what the caller named, with no policy (Envoy ORIGINAL_DST, Istio PassthroughCluster). 'static': the
+   * endpoints came with the cluster. 'strict-dns': every address of every name is an endpoint; 'logical-dns': one host, dialled
+   * at the first address of its name for each new connection. The names of DNS clusters are resolved before the engine sees them.
+   */
+  readonly kind: 'eds' | 'static' | 'strict-dns' | 'logical-dns' | 'passthrough'
+  /** Names to resolve; null unless `kind` is a DNS one. */
+  readonly dns: DnsSpec | null
   readonly lb: LbSpec
   /** ms. */
   readonly connectTimeoutMs: number
@@ -16,14 +24,96 @@ export interface ClusterSpec {
   readonly tls: ClusterTls
   /** Under this share of usable hosts all hosts are used, percent; 0 = never (Envoy healthy_panic_threshold). */
   readonly panicThresholdPercent: number
+  readonly priorities: PrioritySpec
+  readonly healthChecks: readonly HealthCheckSpec[]
+  /** What is spoken on connections; h2 costs about 1.6 times as much CPU. */
+  readonly protocol: 'http1' | 'h2'
+  /** Which object decided each part, for explain. */
+  readonly decidedBy: Readonly<Record<string, string>>
   /** In EDS order; empty = known to have none. */
   readonly endpoints: readonly EndpointSpec[]
 }
 
 export type LbSpec =
-  | { readonly policy: 'ROUND_ROBIN' | 'RANDOM' }
-  /** Power of `choiceCount` choices by active requests. */
-  | { readonly policy: 'LEAST_REQUEST'; readonly choiceCount: number }
+  | { readonly policy: 'ROUND_ROBIN'; readonly slowStart?: SlowStartSpec }
+  | { readonly policy: 'RANDOM' }
+  /**
+   * Equal weights: power of `choiceCount` choices by active requests. Unequal ones: weight / (active + 1)^bias (Envoy
+   * LeastRequestLbConfig).
+   */
+  | {
+      readonly policy: 'LEAST_REQUEST'
+      readonly choiceCount: number
+      /** Default 1. */
+      readonly activeRequestBias?: number
+      readonly slowStart?: SlowStartSpec
+    }
+  /** Power of two choices by moving average of latency times active requests (Finagle, Linkerd). */
+  | { readonly policy: 'PEAK_EWMA'; readonly decayMs: number; readonly slowStart?: SlowStartSpec }
+  /** `balanceFactorPercent`: no host gets more than this share of the average (consistent hashing with bounded loads); 0 = off. */
+  | {
+      readonly policy: 'RING_HASH'
+      readonly minimumRingSize: number
+      readonly maximumRingSize: number
+      readonly hashFunction: 'XX_HASH' | 'MURMUR_HASH_2'
+      readonly balanceFactorPercent: number
+      /** Hash the endpoint's hostname instead of its address (use_hostname_for_hashing). */
+      readonly useHostname: boolean
+    }
+  | {
+      readonly policy: 'MAGLEV'
+      readonly tableSize: number
+      readonly balanceFactorPercent: number
+      readonly useHostname: boolean
+    }
+
+/** New hosts begin with a small share: weight * max(minWeightPercent, (time / window)^(1 / aggression)) (Envoy SlowStartConfig). */
+export interface SlowStartSpec {
+  readonly windowMs: number
+  readonly aggression: number
+  readonly minWeightPercent: number
+}
+
+/** Whose turn it is among priorities and localities. */
+export interface PrioritySpec {
+  /** Percent; 140: a level spills over when less than 72 % of it is healthy (ClusterLoadAssignment.Policy). */
+  readonly overprovisioningPercent: number
+  /** 'none': localities do not count; 'weighted': by their weights and health; 'zone-aware': the own locality first. */
+  readonly locality: 'none' | 'weighted' | 'zone-aware'
+  /** Zone-aware routing needs so many hosts. */
+  readonly minClusterSize: number
+  /** Zone-aware routing is tried for this share of calls. */
+  readonly routingEnabledPercent: number
+}
+
+/** Envoy core.v3.HealthCheck; ms. */
+export interface HealthCheckSpec {
+  readonly timeoutMs: number
+  readonly intervalMs: number
+  readonly intervalJitterPercent: number
+  /** Interval while no call goes to the cluster. */
+  readonly noTrafficIntervalMs: number
+  readonly unhealthyThreshold: number
+  readonly healthyThreshold: number
+  readonly how:
+    | {
+        readonly kind: 'http'
+        readonly path: string
+        readonly method: string
+        /** '' = the cluster's name. */
+        readonly host: string
+        /** [start, end) */
+        readonly expectedStatuses: readonly { readonly start: number; readonly end: number }[]
+      }
+    | { readonly kind: 'grpc'; readonly serviceName: string }
+    | { readonly kind: 'tcp' }
+}
+
+export interface DnsSpec {
+  readonly refreshMs: number
+  /** Templates; `address` is the name to resolve. */
+  readonly names: readonly EndpointSpec[]
+}
 
 /** Envoy circuit_breakers.thresholds[DEFAULT]; per client process and cluster. Infinity = no limit. */
 export interface LimitsSpec {
@@ -45,6 +135,28 @@ export interface OutlierSpec {
   readonly maxEjectionTimeMs: number
   /** At least one host may always be ejected. */
   readonly maxEjectionPercent: number
+  /** Connect failures, resets and timeouts are counted apart from answers (split_external_local_origin_errors). */
+  readonly splitLocalOrigin: boolean
+  /** 0 = off; counts only when split. */
+  readonly consecutiveLocalOrigin: number
+  /** null = off. */
+  readonly successRate: OutlierRateSpec | null
+  /** null = off; ejects hosts of which `thresholdPercent` or more failed in an interval. */
+  readonly failurePercentage: OutlierRateSpec | null
+  /** Which statuses are errors (Istio outlierDetectionHttpErrorCodes); null = 500 to 599. */
+  readonly errorStatuses: readonly { readonly start: number; readonly end: number }[] | null
+}
+
+/** Statistics over one interval. */
+export interface OutlierRateSpec {
+  readonly minimumHosts: number
+  readonly requestVolume: number
+  /** Success rate: ejected below mean - stdev * factor (Envoy's stdev_factor / 1000). Unused for failure percentage. */
+  readonly stdevFactor: number
+  /** Failure percentage only. */
+  readonly thresholdPercent: number
+  /** Share of detections that are enforced. */
+  readonly enforcingPercent: number
 }
 
 /** inmesh.v1.ErrorRateBreaker. */
@@ -68,24 +180,69 @@ export interface ClusterTls {
    * 'mtls' = every endpoint; 'plaintext' = none; 'auto' = those whose `tlsMode` says so (Istio's auto mTLS).
    * An endpoint that should speak mTLS is never tried in plaintext.
    */
-  readonly mode: 'mtls' | 'plaintext' | 'auto'
+  readonly mode: 'mtls' | 'plaintext' | 'auto' | 'external'
   /** SPIFFE ids of which the peer must show one; empty = any id of a known trust domain. An endpoint's own id comes first. */
   readonly allowedIds: readonly string[]
+  /** How TLS is spoken to a service outside the mesh; there when `mode` is 'external'. */
+  readonly external?: ExternalTlsSpec
+}
+
+/** TLS origination: Istio's SIMPLE and MUTUAL. */
+export interface ExternalTlsSpec {
+  /** '' = the request's host. */
+  readonly sni: string
+  /** PEM of trusted roots; null = the operating system's. */
+  readonly caPem: string | null
+  /** The peer's certificate must name one of them; empty = the SNI. */
+  readonly subjectAltNames: readonly StringMatch[]
+  readonly insecureSkipVerify: boolean
+  /** PEM chain and key for MUTUAL. */
+  readonly client: { readonly certificatePem: string; readonly keyPem: string } | null
+  /** Offered protocols; empty = none. */
+  readonly alpn: readonly string[]
 }
 
 export type HealthStatus = 'HEALTHY' | 'UNHEALTHY' | 'DRAINING'
 
 export interface EndpointSpec {
-  /** IP address as text. */
+  /** IP address as text; the name to dial in 'logical-dns' clusters. */
   readonly address: string
+  /** Name of the endpoint, for hashing, SNI and health checks; '' = none. */
+  readonly hostname?: string
   readonly port: number
   /** >= 1 */
   readonly weight: number
   readonly priority: number
+  /** "region/zone/subzone" */
   readonly locality: string
+  /** Weight of the locality among those of its priority; 0 = gets nothing where localities are weighted. Default 1. */
+  readonly localityWeight?: number
   readonly health: HealthStatus
   readonly tlsMode: 'mtls' | 'plaintext'
   /** The one SPIFFE id that may answer at this address; null = the cluster's `allowedIds` decide. */
   readonly spiffeId: string | null
   readonly labels: Readonly<Record<string, string>>
 }
+
+/** What a cluster has besides name, kind and endpoints when nobody says anything. */
+export const clusterDefaults = {
+  dns: null,
+  priorities: {
+    overprovisioningPercent: 140,
+    locality: 'none',
+    minClusterSize: 6,
+    routingEnabledPercent: 100,
+  },
+  healthChecks: [],
+  protocol: 'http1',
+  decidedBy: {},
+} as const satisfies Partial<ClusterSpec>
+
+/** Outlier detection besides consecutive errors: off. */
+export const outlierDefaults = {
+  splitLocalOrigin: false,
+  consecutiveLocalOrigin: 5,
+  successRate: null,
+  failurePercentage: null,
+  errorStatuses: null,
+} as const satisfies Partial<OutlierSpec>

@@ -1,4 +1,5 @@
 import type { Cidr, HeaderMatch, StringMatch } from './match.ts'
+import type { FaultSpec, PathMatch } from './route.ts'
 
 /** What a server must enforce on one address; from the LDS resource `inmesh/inbound/IP:PORT`. */
 export interface InboundSpec {
@@ -6,7 +7,81 @@ export interface InboundSpec {
   readonly tlsMode: 'STRICT' | 'PERMISSIVE' | 'DISABLE'
   /** RBAC filters in the order of the filter chain; all must let a request pass. */
   readonly rbac: readonly RbacSpec[]
+  /** How paths are made comparable before policy looks (MeshConfig.pathNormalization). */
+  readonly pathNormalization: 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES'
+  /** All that match must let a request pass. */
+  readonly rateLimits: readonly RateLimitSpec[]
+  /** null = the default: see `shedDefaults`. */
+  readonly shed: ShedSpec | null
+  /** Faults for callers of this server, first match decides; see FaultSpec. */
+  readonly faults: readonly InboundFaultSpec[]
+  /** Requests under way at one time; Infinity = no limit (Sidecar.inboundConnectionPool, DestinationRule of the own host). */
+  readonly maxRequests: number
+  /** Connections at one time; Infinity = no limit. */
+  readonly maxConnections: number
 }
+
+/** Which requests a rule is about; everything given must match. */
+export interface InboundMatch {
+  readonly path: PathMatch | null
+  readonly methods: readonly string[]
+  readonly headers: readonly HeaderMatch[]
+  /** SPIFFE ids or patterns of callers; empty = all. */
+  readonly principals: readonly StringMatch[]
+}
+
+/** A token bucket, or one for each value of its key. inmesh.v1.RateLimit. */
+export interface RateLimitSpec {
+  readonly name: string
+  /** Any of them; empty = all requests. */
+  readonly match: readonly InboundMatch[]
+  /** Whose bucket: one for all, one per verified caller, or one per value of a header (missing = all such requests share one). */
+  readonly key:
+    | { readonly kind: 'all' }
+    | { readonly kind: 'identity' }
+    | { readonly kind: 'header'; readonly name: string }
+  readonly bucket: BucketSpec
+  /** Other buckets for single values of the key (SPIFFE id, header value). */
+  readonly overrides: readonly { readonly value: string; readonly bucket: BucketSpec }[]
+  /** 400-599, default 429. */
+  readonly status: number
+  /** x-ratelimit-limit, -remaining and -reset (draft 03) on every answer. */
+  readonly headers: boolean
+  /** The bucket is the whole service's: the control plane gives each instance its share. */
+  readonly global: boolean
+}
+
+export interface BucketSpec {
+  readonly maxTokens: number
+  readonly tokensPerFill: number
+  readonly fillIntervalMs: number
+}
+
+/** Adaptive limit of requests under way, by event-loop lag: additive increase, multiplicative decrease. */
+export interface ShedSpec {
+  readonly enabled: boolean
+  readonly initialLimit: number
+  readonly minLimit: number
+  readonly maxLimit: number
+  /** Loop lag in ms above which the limit shrinks. */
+  readonly lagMs: number
+  /** Emergency: everything but CRITICAL is refused above this lag, ms. */
+  readonly emergencyLagMs: number
+}
+
+export interface InboundFaultSpec {
+  readonly match: readonly InboundMatch[]
+  readonly fault: FaultSpec
+}
+
+export const inboundDefaults = {
+  pathNormalization: 'BASE',
+  rateLimits: [],
+  shed: null,
+  faults: [],
+  maxRequests: Number.POSITIVE_INFINITY,
+  maxConnections: Number.POSITIVE_INFINITY,
+} as const satisfies Partial<InboundSpec>
 
 /** envoy.extensions.filters.http.rbac.v3.RBAC with `rules` set; LOG and absent rules never come this far. */
 export interface RbacSpec {

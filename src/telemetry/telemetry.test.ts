@@ -5,8 +5,8 @@ import { Engine } from '../engine/engine.ts'
 import type { Exchange } from '../engine/exchange.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import { Kind } from '../engine/outcome.ts'
-import type { ClusterSpec } from '../model/cluster.ts'
-import type { RouteSpec } from '../model/route.ts'
+import { type ClusterSpec, clusterDefaults } from '../model/cluster.ts'
+import { type RouteSpec, retryDefaults, routeDefaults } from '../model/route.ts'
 import { emptySnapshot, type Snapshot } from '../model/snapshot.ts'
 import { createTelemetry, type Telemetry } from './telemetry.ts'
 
@@ -23,6 +23,7 @@ const name = 'outbound|80||payments.shop.svc.cluster.local'
 const cluster: ClusterSpec = {
   name,
   kind: 'eds',
+  ...clusterDefaults,
   lb: { policy: 'ROUND_ROBIN' },
   connectTimeoutMs: 1_000,
   idleTimeoutMs: 1_000,
@@ -63,9 +64,11 @@ const route: RouteSpec = {
     perTryTimeoutMs: Number.POSITIVE_INFINITY,
     baseIntervalMs: 0,
     maxIntervalMs: 0,
+    ...retryDefaults,
     retryNonIdempotent: false,
   },
   decidedBy: {},
+  ...routeDefaults,
 }
 const snapshot = (endpoints: ClusterSpec['endpoints']): Snapshot => ({
   ...emptySnapshot,

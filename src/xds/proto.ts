@@ -9,7 +9,12 @@ export const TypeUrl = {
 export type TypeUrl = (typeof TypeUrl)[keyof typeof TypeUrl]
 
 /** Keys of `metadata.typed_filter_metadata` under which the messages of proto/inmesh/v1/extensions.proto ride. */
-export const MetadataKey = { cluster: 'inmesh.cluster', route: 'inmesh.route', endpoint: 'inmesh.endpoint' } as const
+export const MetadataKey = {
+  cluster: 'inmesh.cluster',
+  route: 'inmesh.route',
+  endpoint: 'inmesh.endpoint',
+  inbound: 'inmesh.inbound',
+} as const
 
 /** SDS name of the trust bundles: a validation context whose custom validator is Envoy's SPIFFECertValidatorConfig. */
 export const TRUST_BUNDLE_SECRET = 'ROOTCA'

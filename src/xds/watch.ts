@@ -1,6 +1,6 @@
 import type { ClusterSpec, EndpointSpec } from '../model/cluster.ts'
 import type { InboundSpec } from '../model/inbound.ts'
-import type { RouteSpec, RouteTable } from '../model/route.ts'
+import { type RouteSpec, type RouteTable, routeDefaults } from '../model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot, type TrustBundles } from '../model/snapshot.ts'
 import { TRUST_BUNDLE_SECRET, TypeUrl } from './proto.ts'
 import type { ClusterResource } from './resources/cluster.ts'
@@ -263,6 +263,7 @@ function refusedListener(name: string): ListenerSpec {
     timeoutUntilHeaders: false,
     retry: null,
     decidedBy: {},
+    ...routeDefaults,
   }
   return { name, routes: { name: 'refused', virtualHosts: [{ name: 'refused', domains: ['*'], routes: [route] }] } }
 }

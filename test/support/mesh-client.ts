@@ -6,8 +6,8 @@ import { systemRandom } from '../../src/engine/random.ts'
 import { MeshDispatcher, type MeshDispatcherOptions } from '../../src/http/dispatcher.ts'
 import type { IdentityState } from '../../src/identity/identity-state.ts'
 import { systemClock } from '../../src/model/clock.ts'
-import type { ClusterSpec, EndpointSpec, LimitsSpec } from '../../src/model/cluster.ts'
-import type { RetrySpec, RouteSpec } from '../../src/model/route.ts'
+import { type ClusterSpec, clusterDefaults, type EndpointSpec, type LimitsSpec } from '../../src/model/cluster.ts'
+import { type RetrySpec, type RouteSpec, retryDefaults, routeDefaults } from '../../src/model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot } from '../../src/model/snapshot.ts'
 
 const unlimited: LimitsSpec = {
@@ -25,6 +25,7 @@ export const noRetry: RetrySpec = {
   perTryTimeoutMs: Number.POSITIVE_INFINITY,
   baseIntervalMs: 1,
   maxIntervalMs: 1,
+  ...retryDefaults,
   retryNonIdempotent: false,
 }
 
@@ -53,6 +54,7 @@ export function snapshotOf(services: Readonly<Record<string, ServiceSpec>>, more
     clusters.set(name, {
       name,
       kind: 'eds',
+      ...clusterDefaults,
       lb: { policy: 'ROUND_ROBIN' },
       connectTimeoutMs: 1_000,
       idleTimeoutMs: 300_000,
@@ -78,6 +80,7 @@ export function snapshotOf(services: Readonly<Record<string, ServiceSpec>>, more
       timeoutUntilHeaders: true,
       retry: service.retry === undefined ? null : { ...retryAll, ...service.retry },
       decidedBy: {},
+      ...routeDefaults,
       ...service.route,
     }
     const virtualHosts = [{ name: authority, domains: ['*'], routes: [route] }]

@@ -1,5 +1,6 @@
 import { BlockList, isIPv4 } from 'node:net'
 import { RE2JS } from 're2js'
+import { compilePath } from '../../../src/match/path.ts'
 import type { InboundSpec, Permission, Principal } from '../../../src/model/inbound.ts'
 import type { Cidr, HeaderMatch, StringMatch } from '../../../src/model/match.ts'
 import type { RouteSpec, RouteTable } from '../../../src/model/route.ts'
@@ -37,6 +38,7 @@ export function splitOf(table: RouteTable | undefined, request: TestRequest = {}
   const action = routeOf(table, request)?.action
   if (action === undefined) return '404'
   if (action.kind === 'direct') return String(action.status)
+  if (action.kind === 'redirect') return String(action.redirect.status)
   const one = action.clusters.length === 1
   const part = (name: string) => name.split('|')[2] || '-'
   return action.clusters.map(({ name, weight }) => (one ? part(name) : `${part(name)}:${weight}`)).join(' ')
@@ -61,8 +63,7 @@ export function verdict(inbound: InboundSpec, request: TestRequest): 'allow' | '
 }
 
 function pathMatches(match: RouteSpec['match']['path'], path: string): boolean {
-  if (match.kind === 'regex') return textMatches(match, path)
-  return textMatches({ ...match }, path)
+  return compilePath(match)(path)
 }
 
 export function textMatches(match: StringMatch, text: string): boolean {

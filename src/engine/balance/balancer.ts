@@ -21,5 +21,7 @@ export function createBalancer(spec: LbSpec): Balancer {
       return new RandomPick()
     case 'LEAST_REQUEST':
       return new LeastRequest(spec.choiceCount)
+    default:
+      throw new Error(`${spec.policy} is not built yet`)
   }
 }

@@ -1,5 +1,12 @@
-import type { BreakerSpec, ClusterSpec, EndpointSpec, OutlierSpec } from '../../model/cluster.ts'
-import type { RetrySpec, RouteMatch, RouteSpec } from '../../model/route.ts'
+import {
+  type BreakerSpec,
+  type ClusterSpec,
+  clusterDefaults,
+  type EndpointSpec,
+  type OutlierSpec,
+  outlierDefaults,
+} from '../../model/cluster.ts'
+import { type RetrySpec, type RouteMatch, type RouteSpec, retryDefaults, routeDefaults } from '../../model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot } from '../../model/snapshot.ts'
 
 // Plain descriptions for tests: everything off, to be switched on by `over`.
@@ -37,6 +44,7 @@ export function clusterSpec(name: string, over: Partial<ClusterSpec> = {}): Clus
   return {
     name,
     kind: 'eds',
+    ...clusterDefaults,
     lb: { policy: 'ROUND_ROBIN' },
     connectTimeoutMs: 1_000,
     idleTimeoutMs: 60_000,
@@ -71,6 +79,7 @@ export function outlierSpec(over: Partial<OutlierSpec> = {}): OutlierSpec {
     baseEjectionTimeMs: 2_000,
     maxEjectionTimeMs: 10_000,
     maxEjectionPercent: 50,
+    ...outlierDefaults,
     ...over,
   }
 }
@@ -83,6 +92,7 @@ export function retrySpec(over: Partial<RetrySpec> = {}): RetrySpec {
     perTryTimeoutMs: Unlimited,
     baseIntervalMs: 25,
     maxIntervalMs: 250,
+    ...retryDefaults,
     retryNonIdempotent: false,
     ...over,
   }
@@ -104,6 +114,7 @@ export function routeSpec(cluster: string, over: Partial<RouteSpec> = {}): Route
     timeoutUntilHeaders: false,
     retry: null,
     decidedBy: {},
+    ...routeDefaults,
     ...over,
   }
 }

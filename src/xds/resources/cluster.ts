@@ -7,7 +7,7 @@ import {
 import { HttpProtocolOptionsSchema as CommonOptionsSchema } from '../../gen/envoy/config/core/v3/protocol_pb.js'
 import { HttpProtocolOptionsSchema } from '../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
 import { ClusterPolicySchema, type ErrorRateBreaker, type RetryBudget } from '../../gen/inmesh/v1/extensions_pb.js'
-import type { BreakerSpec, ClusterSpec, RetryBudgetSpec } from '../../model/cluster.ts'
+import { type BreakerSpec, type ClusterSpec, clusterDefaults, type RetryBudgetSpec } from '../../model/cluster.ts'
 import { MetadataKey, TypeUrl } from '../proto.ts'
 import { typeUrlOf, unpack } from './any.ts'
 import { requireAds } from './config-source.ts'
@@ -56,6 +56,7 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
   return {
     edsName: passthrough ? null : edsName(field.at('eds_cluster_config'), message),
     spec: {
+      ...clusterDefaults,
       name: message.name,
       kind: passthrough ? 'passthrough' : 'eds',
       lb: passthrough ? { policy: 'ROUND_ROBIN' } : lbSpec(field, message),

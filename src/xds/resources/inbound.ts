@@ -10,7 +10,7 @@ import { type RouteConfiguration, RouteConfigurationSchema } from '../../gen/env
 import { HttpConnectionManagerSchema } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { RawBufferSchema } from '../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
 import { DownstreamTlsContextSchema } from '../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
-import type { InboundSpec, RbacSpec } from '../../model/inbound.ts'
+import { type InboundSpec, inboundDefaults, type RbacSpec } from '../../model/inbound.ts'
 import { socketAddress } from './address.ts'
 import { holds, typeNameOf, unpack } from './any.ts'
 import { Field, names } from './field.ts'
@@ -41,10 +41,10 @@ export function inboundSpec(field: Field, message: Listener): InboundSpec {
   if (tls !== undefined && plaintext !== undefined) {
     if (!isDeepStrictEqual(tls, plaintext))
       field.at('filter_chains').fail('chains that enforce different rules are not supported')
-    return { name: message.name, tlsMode: 'PERMISSIVE', rbac: tls }
+    return { ...inboundDefaults, name: message.name, tlsMode: 'PERMISSIVE', rbac: tls }
   }
-  if (tls !== undefined) return { name: message.name, tlsMode: 'STRICT', rbac: tls }
-  if (plaintext !== undefined) return { name: message.name, tlsMode: 'DISABLE', rbac: plaintext }
+  if (tls !== undefined) return { ...inboundDefaults, name: message.name, tlsMode: 'STRICT', rbac: tls }
+  if (plaintext !== undefined) return { ...inboundDefaults, name: message.name, tlsMode: 'DISABLE', rbac: plaintext }
   return field.at('filter_chains').fail('must not be empty')
 }
 

@@ -2,7 +2,7 @@ import {
   type OutlierDetection,
   OutlierDetectionSchema,
 } from '../../gen/envoy/config/cluster/v3/outlier_detection_pb.js'
-import type { OutlierSpec } from '../../model/cluster.ts'
+import { type OutlierSpec, outlierDefaults } from '../../model/cluster.ts'
 import { positiveMs } from './duration.ts'
 import { type Field, names } from './field.ts'
 import { percent } from './percent.ts'
@@ -27,6 +27,7 @@ export function outlierSpec(field: Field, message: OutlierDetection | undefined)
     field.at('enforcing_failure_percentage').warn('not supported, has no effect')
   const baseEjectionTimeMs = positiveMs(field.at('base_ejection_time'), message.baseEjectionTime, 30_000)
   return {
+    ...outlierDefaults,
     consecutive5xx: enforced(
       field.at('enforcing_consecutive_5xx'),
       message.enforcingConsecutive5xx ?? 100,

@@ -1,5 +1,5 @@
 import { type RetryPolicy, RetryPolicySchema } from '../../gen/envoy/config/route/v3/route_components_pb.js'
-import { type RetryOn, type RetrySpec, retryOnWords } from '../../model/route.ts'
+import { type RetryOn, type RetrySpec, retryDefaults, retryOnWords } from '../../model/route.ts'
 import { durationMs, limitMs, positiveMs } from './duration.ts'
 import { type Field, names } from './field.ts'
 
@@ -41,6 +41,7 @@ export function retrySpec(field: Field, policy: RetryPolicy, nonIdempotent: bool
     perTryTimeoutMs,
     baseIntervalMs,
     maxIntervalMs,
+    ...retryDefaults,
     retryNonIdempotent: nonIdempotent,
   }
 }

@@ -304,7 +304,7 @@ describe('the timeout', () => {
 
 describe('retries', () => {
   it('have Envoy’s defaults', () => {
-    expect(retrying({ retryOn: 'connect-failure' })).toEqual({
+    expect(retrying({ retryOn: 'connect-failure' })).toMatchObject({
       retryOn: ['connect-failure'],
       statusCodes: [],
       numRetries: 1,

@@ -14,7 +14,14 @@ import {
 } from '../../gen/envoy/config/route/v3/route_components_pb.js'
 import { type RouteConfiguration, RouteConfigurationSchema } from '../../gen/envoy/config/route/v3/route_pb.js'
 import { RoutePolicySchema } from '../../gen/inmesh/v1/extensions_pb.js'
-import type { RouteAction, RouteSpec, RouteTable, VirtualHost, WeightedCluster } from '../../model/route.ts'
+import {
+  type RouteAction,
+  type RouteSpec,
+  type RouteTable,
+  routeDefaults,
+  type VirtualHost,
+  type WeightedCluster,
+} from '../../model/route.ts'
 import { MetadataKey, TypeUrl } from '../proto.ts'
 import { snake } from './config-source.ts'
 import { inlineText } from './data-source.ts'
@@ -73,6 +80,7 @@ function route(field: Field, message: Route, hostRetry: RetryPolicy | undefined)
     match: routeMatch(field.at('match'), message.match),
     timeoutUntilHeaders: ours?.timeoutUntilHeaders ?? false,
     decidedBy,
+    ...routeDefaults,
   }
   const local = (action: RouteAction): RouteSpec => ({
     ...common,
