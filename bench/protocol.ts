@@ -3,9 +3,20 @@
 /**
  * The ways to make the same request. `bare` is undici without the mesh: one Pool per endpoint, drawn at random, so that both
  * have the same connections to care for. `control` is `bare` again: what it differs by is noise. `one-pool` shows what
- * several endpoints cost by themselves.
+ * several endpoints cost by themselves. `mesh` has every feature configured on the route it takes, `mesh-off` none.
+ * `bare-fetch` is the platform's fetch, `mesh-fetch` that of the mesh, with the features of `mesh`.
  */
-export const variants = ['bare', 'control', 'one-pool', 'mesh', 'bare-mtls', 'mesh-mtls'] as const
+export const variants = [
+  'bare',
+  'control',
+  'one-pool',
+  'mesh',
+  'mesh-off',
+  'bare-fetch',
+  'mesh-fetch',
+  'bare-mtls',
+  'mesh-mtls',
+] as const
 export type Variant = (typeof variants)[number]
 
 /** Against which variant each is measured. */
@@ -14,6 +25,9 @@ export const baseOf: Readonly<Record<Variant, Variant>> = {
   control: 'bare',
   'one-pool': 'bare',
   mesh: 'bare',
+  'mesh-off': 'bare',
+  'bare-fetch': 'bare',
+  'mesh-fetch': 'bare',
   'bare-mtls': 'bare-mtls',
   'mesh-mtls': 'bare-mtls',
 }

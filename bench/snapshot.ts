@@ -10,7 +10,31 @@ const CLUSTER = 'outbound|80||payments.default.svc.cluster.local'
  * retries, budget, timeouts, outlier detection, breaker, request limit. No control plane takes part in the benchmark.
  */
 export function benchSnapshot(port: number, serverId: string | null): Snapshot {
-  const cluster = clusterSpec(port, serverId)
+  return snapshot(clusterSpec(port, serverId), routes())
+}
+
+/** The same endpoints with nothing else: one route, no limits. */
+export function plainSnapshot(port: number): Snapshot {
+  const unlimited = Number.POSITIVE_INFINITY
+  const cluster: ClusterSpec = {
+    ...clusterSpec(port, null),
+    lb: { policy: 'RANDOM' },
+    limits: {
+      maxConnections: 1_024,
+      maxPendingRequests: unlimited,
+      maxRequests: unlimited,
+      maxRetries: unlimited,
+      maxRequestsPerConnection: unlimited,
+    },
+    outlier: null,
+    breaker: null,
+    retryBudget: null,
+  }
+  const [route] = routes().slice(-1)
+  return snapshot(cluster, [{ ...route!, retry: null, timeoutMs: unlimited }])
+}
+
+function snapshot(cluster: ClusterSpec, all: readonly RouteSpec[]): Snapshot {
   return {
     ...emptySnapshot,
     sequence: 1,
@@ -22,7 +46,7 @@ export function benchSnapshot(port: number, serverId: string | null): Snapshot {
           name: 'payments',
           routes: {
             name: CLUSTER,
-            virtualHosts: [{ name: 'payments', domains: ['payments', 'payments:80'], routes: routes() }],
+            virtualHosts: [{ name: 'payments', domains: ['payments', 'payments:80'], routes: all }],
           },
         },
       ],

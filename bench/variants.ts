@@ -4,13 +4,15 @@ import { type Dispatcher, Pool } from 'undici'
 import { Engine } from '../src/engine/engine.ts'
 import { systemRandom } from '../src/engine/random.ts'
 import { MeshDispatcher } from '../src/http/dispatcher.ts'
+import { meshFetch } from '../src/http/fetch/fetch.ts'
 import { IdentityState } from '../src/identity/identity-state.ts'
 import { certificatesFromPem } from '../src/identity/trust-bundle.ts'
 import { workloadIdentity } from '../src/identity/workload-identity.ts'
 import { systemClock } from '../src/model/clock.ts'
+import type { Snapshot } from '../src/model/snapshot.ts'
 import { createTelemetry } from '../src/telemetry/telemetry.ts'
 import { addresses, type ClientSetup } from './protocol.ts'
-import { benchSnapshot } from './snapshot.ts'
+import { benchSnapshot, plainSnapshot } from './snapshot.ts'
 
 const CONNECTIONS = 16
 const path = '/items/42'
@@ -25,7 +27,15 @@ const headers = {
 
 /** The same request, made in the way of one variant; resolves with the body. */
 export async function createRequester(setup: ClientSetup): Promise<() => Promise<string>> {
+  if (setup.variant === 'bare-fetch') {
+    const url = `http://${addresses[0]}:${setup.ports.http}${path}`
+    return async () => (await fetch(url, { headers })).text()
+  }
   const dispatchers = dispatchersOf(setup)
+  if (setup.variant === 'mesh-fetch') {
+    const meshed = meshFetch(dispatchers[0] as MeshDispatcher)
+    return async () => (await meshed(`http://payments${path}`, { headers })).text()
+  }
   const mesh = dispatchers[0] instanceof MeshDispatcher
   const options = {
     ...(mesh ? { origin: 'http://payments' } : {}),
@@ -58,17 +68,22 @@ function dispatchersOf({ variant, ports, credentials, serverId, trustDomain }: C
       )
     }
     case 'mesh':
-      return [mesh(ports.http, null, null)]
+    case 'mesh-fetch':
+      return [mesh(benchSnapshot(ports.http, null), null)]
+    case 'mesh-off':
+      return [mesh(plainSnapshot(ports.http), null)]
+    case 'bare-fetch':
+      return []
     case 'mesh-mtls': {
       const identity = new IdentityState({ trustDomain })
       identity.updateBundles(new Map([[trustDomain, certificatesFromPem(credentials.root)]]))
       identity.update(workloadIdentity(certificatesFromPem(credentials.cert), createPrivateKey(credentials.key)))
-      return [mesh(ports.https, serverId, identity)]
+      return [mesh(benchSnapshot(ports.https, serverId), identity)]
     }
   }
 }
 
-function mesh(port: number, serverId: string | null, identity: IdentityState | null): MeshDispatcher {
+function mesh(snapshot: Snapshot, identity: IdentityState | null): MeshDispatcher {
   const telemetry = createTelemetry({
     workload: {
       service: 'orders',
@@ -83,6 +98,6 @@ function mesh(port: number, serverId: string | null, identity: IdentityState | n
     sources: {},
   })
   const engine = new Engine({ clock: systemClock, random: systemRandom, events: telemetry.events })
-  engine.apply(benchSnapshot(port, serverId))
+  engine.apply(snapshot)
   return new MeshDispatcher({ engine, clock: systemClock, identity, want: () => undefined, passthrough: null })
 }

@@ -1,6 +1,6 @@
 export { ConfigError, type ErrorCode, ErrorCodes, formatProblem, InmeshError, type Problem } from './errors.ts'
 export type { MeshDispatcher } from './http/dispatcher.ts'
-export type { MeshFetch } from './http/fetch.ts'
+export type { MeshFetch } from './http/fetch/fetch.ts'
 export { getPeer } from './http/peer.ts'
 export { type CloseMeshOptions, createMesh, type Mesh } from './mesh.ts'
 export type { MeshEventMap } from './mesh-events.ts'

@@ -10,7 +10,7 @@ import { call, meshClient, type ServiceSpec, snapshotOf, type TestClient } from 
 import { until } from '../../test/support/mesh-http.ts'
 import type { CallEvents } from '../engine/events.ts'
 import { emptySnapshot } from '../model/snapshot.ts'
-import { meshFetch } from './fetch.ts'
+import { meshFetch } from './fetch/fetch.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
