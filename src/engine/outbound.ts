@@ -1,20 +1,20 @@
 import type { Random } from '../model/clock.ts'
 import type { ListenerSpec } from '../model/snapshot.ts'
-import type { ClusterRuntime } from './cluster.ts'
-import { compileRule, type Rule } from './compile-route.ts'
+import { endOfPath } from './compile-match.ts'
+import { type ClusterOf, compileRule, type Rule } from './compile-route.ts'
 import type { RequestView } from './exchange.ts'
 import { rejections } from './rejection.ts'
 import type { Target } from './route.ts'
 import { DomainIndex } from './virtual-host.ts'
 
-const nowhere: Target = { kind: 'direct', name: '', rejection: rejections.noRoute }
+const nowhere: Target = { kind: 'direct', name: '', rejection: rejections.noRoute, edits: null }
 
 /** The compiled route table of one listener. Immutable. */
 export class Outbound {
   readonly spec: ListenerSpec
   private readonly hosts = new DomainIndex<readonly Rule[]>()
 
-  constructor(spec: ListenerSpec, clusterOf: (name: string) => ClusterRuntime | undefined) {
+  constructor(spec: ListenerSpec, clusterOf: ClusterOf) {
     this.spec = spec
     for (const host of spec.routes.virtualHosts) {
       const rules = host.routes.map((route) => compileRule(route, clusterOf))
@@ -26,13 +26,8 @@ export class Outbound {
   match(view: RequestView, random: Random): Target {
     const rules = this.hosts.find(view.authority)
     if (rules === undefined) return nowhere
-    const path = pathOnly(view.path)
-    for (const rule of rules) if (rule.matches(view, path, random)) return rule.draw(random)
+    const path = view.path.slice(0, endOfPath(view.path))
+    for (const rule of rules) if (rule.matches(view, path, random)) return rule.draw(view, random)
     return nowhere
   }
-}
-
-function pathOnly(path: string): string {
-  const at = path.indexOf('?')
-  return at < 0 ? path : path.slice(0, at)
 }

@@ -6,6 +6,7 @@ export interface RejectionFields {
   details: string
   body: string
   headers?: readonly string[]
+  verbatim?: boolean
 }
 
 /**
@@ -25,6 +26,8 @@ export class Rejection {
   readonly body: string
   /** Flat name, value, name, value. */
   readonly headers: readonly string[]
+  /** The body is configured, not written for a reader: it goes out as it is. */
+  readonly verbatim: boolean
   constructor(fields: RejectionFields) {
     this.status = fields.status
     this.grpcStatus = fields.grpcStatus
@@ -32,6 +35,7 @@ export class Rejection {
     this.details = fields.details
     this.body = fields.body
     this.headers = fields.headers ?? []
+    this.verbatim = fields.verbatim ?? false
     Object.freeze(this)
   }
 }
@@ -157,6 +161,40 @@ export const rejections = {
     body: 'mutual TLS required',
   }),
 } as const
+
+const missing = new Map<number, Rejection>()
+
+/** {@link rejections.noCluster} with the status that a route asks for (Envoy cluster_not_found_response_code). */
+export function noClusterWith(status: number): Rejection {
+  if (status === rejections.noCluster.status) return rejections.noCluster
+  let made = missing.get(status)
+  if (made === undefined) {
+    made = new Rejection({ ...rejections.noCluster, status })
+    missing.set(status, made)
+  }
+  return made
+}
+
+/** What a caller of gRPC gets where only an HTTP status is known (grpc/doc/http-grpc-status-mapping.md). */
+export function grpcStatusOf(httpStatus: number): number {
+  switch (httpStatus) {
+    case 400:
+      return 13
+    case 401:
+      return 16
+    case 403:
+      return 7
+    case 404:
+      return 12
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return UNAVAILABLE
+    default:
+      return 2
+  }
+}
 
 // Weak: some are made for one call.
 const joined = new WeakMap<Rejection, Map<string, Rejection>>()

@@ -1,6 +1,7 @@
 import type { RouteSpec } from '../model/route.ts'
 import type { Call } from './call.ts'
 import type { ClusterRuntime } from './cluster.ts'
+import type { FormatView, ResponseHeaders } from './format.ts'
 import type { Policy } from './policy.ts'
 import type { Rejection } from './rejection.ts'
 import type { RetryPolicy } from './retry.ts'
@@ -44,19 +45,31 @@ export interface Mirror {
 export interface RouteEdits {
   /** Path with query as it goes out; the same text when nothing changes. */
   path(path: string): string
-  /** null = as dialled. */
-  readonly authority: string | null
-  /** Edits of the request's headers, flat name, value, in place. `call` for formats that look at it. */
+  /** What the peer sees as authority; the same text when nothing changes. */
+  authority(authority: string): string
+  /** Edits the request's headers, flat name, value, in place. `call` for formats that look at it. */
   request(headers: string[], call: Call): void
-  /** Edits of the answer's headers; null = none. */
-  readonly response: ((headers: Record<string, string | string[] | undefined>, call: Call) => void) | null
+  /** Of a peer's answer; null = none. */
+  readonly response: ResponseEdits | null
+  /** Of an answer made here in its place; null = none. */
+  readonly local: ResponseEdits | null
 }
 
-/** Answered here: a direct response, or there is no route, or its cluster does not exist. */
+/** Changes of the headers of an answer. */
+export interface ResponseEdits {
+  /** Every header that they may touch, lower case. */
+  readonly names: ReadonlySet<string>
+  /** In place. */
+  apply(headers: ResponseHeaders, view: FormatView): void
+}
+
+/** Answered here: a direct response or redirect, or there is no route, or its cluster does not exist. */
 export interface DirectTarget {
   readonly kind: 'direct'
   readonly name: string
   readonly rejection: Rejection
+  /** null = none. */
+  readonly edits: ResponseEdits | null
 }
 
 /** Dial what the caller named, without policies. */

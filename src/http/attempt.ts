@@ -4,6 +4,7 @@ import { Attempt } from '../engine/attempt.ts'
 import type { Call } from '../engine/call.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import { Kind } from '../engine/outcome.ts'
+import type { RouteEdits } from '../engine/route.ts'
 import { classifyRequest, type Failure } from './classify.ts'
 import { type Connection, stale } from './connection.ts'
 import type { HttpExchange } from './exchange.ts'
@@ -15,6 +16,17 @@ const DRAIN_LIMIT = 64 * 1024
 const DRAIN_MS = 1_000
 
 type ResponseHeaders = Record<string, string | string[] | undefined>
+
+/** Changes headers and authority as the route says. @returns the path as it goes out */
+function editRequest(edits: RouteEdits, headers: string[], before: string, call: Call): string {
+  const authority = edits.authority(headers[1]!)
+  if (authority !== headers[1]) headers.push('x-envoy-original-host', headers[1]!)
+  headers[1] = authority
+  const path = edits.path(before)
+  if (path !== before) headers.push('x-envoy-original-path', before)
+  edits.request(headers, call)
+  return path
+}
 
 /** undici may call an attempt that was given up before it was written: this stops it and keeps the connection. */
 const givenUp = new Error('the attempt was given up before it was sent')
@@ -57,10 +69,12 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   dispatchOptions(): Dispatcher.DispatchOptions & { servername: string } {
     const { exchange } = this
     const { options } = exchange
+    const headers = requestHeaders(exchange.headers, exchange.authority, this)
+    const { edits } = this.call.route
     return {
-      path: exchange.path,
+      path: edits === null ? exchange.path : editRequest(edits, headers, exchange.path, this.call),
       method: exchange.method as Dispatcher.HttpMethod,
-      headers: requestHeaders(exchange.headers, exchange.authority, this),
+      headers,
       body: exchange.bodyForTry() as Dispatcher.DispatchOptions['body'],
       upgrade: options.upgrade,
       headersTimeout: options.headersTimeout ?? 0,

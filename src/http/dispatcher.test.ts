@@ -297,7 +297,7 @@ describe('configuration that is not there yet', () => {
     const { dispatcher } = client({
       payments: { endpoints: [], route: { action: { kind: 'direct', status: 418, body: 'short and stout' } } },
     })
-    expect(await call(dispatcher, 'http://payments/')).toMatchObject({ status: 418, text: 'short and stout\n' })
+    expect(await call(dispatcher, 'http://payments/')).toMatchObject({ status: 418, text: 'short and stout' })
     const head = await call(dispatcher, 'http://payments/', { method: 'HEAD' })
     expect(head).toMatchObject({ status: 418, text: '' })
   })

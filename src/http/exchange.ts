@@ -5,13 +5,14 @@ import { type Dispatcher, errors } from 'undici'
 import { Call } from '../engine/call.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Exchange } from '../engine/exchange.ts'
+import type { FormatView } from '../engine/format.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
 import { HttpAttempt } from './attempt.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
 import { type HeaderList, headerList, headerOf } from './headers.ts'
-import { type LocalReply, rejectionReply, withoutLocalHeaders } from './local-reply.ts'
+import { editResponse, type LocalReply, rejectionReply, withoutLocalHeaders } from './local-reply.ts'
 import { Relay } from './relay.ts'
 import { ReplayBody } from './replay.ts'
 
@@ -88,7 +89,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   reject(rejection: Rejection, cause: unknown): void {
     if (this.done) return
     if (this.started || rejection.status === 0) this.fail(this.errorOf(rejection, cause))
-    else this.reply(rejectionReply(rejection))
+    else this.reply(rejectionReply(rejection, this.call?.route.edits?.local ?? null, this.formatView(null)))
   }
 
   /** Whether an error of a try is none of its host: the caller's body broke, or its handler threw. */
@@ -118,7 +119,8 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
       this.call.run()
     } else if (target.kind === 'direct') {
       engine.events?.localReply?.(this, target, engine.clock.now())
-      this.reply(rejectionReply(target.rejection))
+      const view = { request: this, call: null, response: null, routeName: target.name }
+      this.reply(rejectionReply(target.rejection, target.edits, view))
     } else this.dispatcher.relay(this)
   }
 
@@ -161,7 +163,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     now: number,
   ): void {
     this.commit(controller)
-    this.rawHeaders = withoutLocalHeaders(headers, controller.rawHeaders)
+    this.rawHeaders = this.edited(headers, withoutLocalHeaders(headers, controller.rawHeaders))
     this.idleMs = idleMs
     this.heard = true
     this.dispatcher.silence.expect(idleMs, now)
@@ -203,7 +205,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
 
   deliverUpgrade(controller: Controller, status: number, headers: Headers, socket: Duplex): void {
     this.commit(controller)
-    this.rawHeaders = controller.rawHeaders
+    this.rawHeaders = this.edited(headers, controller.rawHeaders)
     this.delivering = null
     this.finish()
     try {
@@ -258,6 +260,16 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     } else if (now - this.heardAt >= this.idleMs)
       this.delivering.abort(new errors.BodyTimeoutError(`no byte of the response for ${this.idleMs} ms`))
     return this.idleMs
+  }
+
+  private edited(headers: Headers, raw: RawHeaders): RawHeaders {
+    const edits = this.call?.route.edits?.response ?? null
+    return edits === null ? raw : editResponse(edits, headers, raw, this.formatView(headers)!)
+  }
+
+  private formatView(response: Headers | null): FormatView | null {
+    const { call } = this
+    return call === null ? null : { request: this, call, response, routeName: call.route.name }
   }
 
   private commit(controller: Controller): void {

@@ -1,4 +1,6 @@
+import type { FormatView, ResponseHeaders } from '../engine/format.ts'
 import type { Rejection } from '../engine/rejection.ts'
+import type { ResponseEdits } from '../engine/route.ts'
 
 /** Tells the caller that this process answered, and why: Envoy's response flags (%RESPONSE_FLAGS%). */
 export const FLAGS_HEADER = 'x-inmesh-response-flags'
@@ -8,29 +10,61 @@ export const DETAILS_HEADER = 'x-inmesh-response-details'
 /** An answer made here, in the shapes that undici's handlers read. */
 export interface LocalReply {
   readonly status: number
-  readonly headers: Record<string, string>
+  readonly headers: ResponseHeaders
   /** The same as undici keeps them: handlers of older versions read no other. */
   readonly rawHeaders: Buffer[]
   readonly body: Buffer
 }
 
-export function rejectionReply(rejection: Rejection): LocalReply {
-  const headers: Record<string, string> = {
+/** @param edits what a route changes in it; null = nothing */
+export function rejectionReply(
+  rejection: Rejection,
+  edits: ResponseEdits | null = null,
+  view: FormatView | null = null,
+): LocalReply {
+  const headers: ResponseHeaders = {
     'content-type': 'text/plain; charset=utf-8',
     [FLAGS_HEADER]: rejection.flag,
     [DETAILS_HEADER]: printable(rejection.details),
   }
   for (let i = 0; i < rejection.headers.length; i += 2) headers[rejection.headers[i]!] = rejection.headers[i + 1]!
-  return localReply(rejection.status, headers, rejection.body === '' ? '' : `${rejection.body}\n`)
+  if (rejection.body === '') delete headers['content-type']
+  if (edits !== null && view !== null) edits.apply(headers, { ...view, response: headers })
+  return localReply(
+    rejection.status,
+    headers,
+    rejection.body === '' || rejection.verbatim ? rejection.body : `${rejection.body}\n`,
+  )
 }
 
-function localReply(status: number, headers: Record<string, string>, text: string): LocalReply {
+function localReply(status: number, headers: ResponseHeaders, text: string): LocalReply {
   const body = Buffer.from(text)
   headers['content-length'] = String(body.length)
   headers.date = new Date().toUTCString()
   const rawHeaders: Buffer[] = []
-  for (const name in headers) rawHeaders.push(Buffer.from(name, 'latin1'), Buffer.from(headers[name]!, 'latin1'))
+  for (const name in headers) pushRaw(rawHeaders, name, headers[name])
   return { status, headers, rawHeaders, body }
+}
+
+function pushRaw(raw: Buffer[], name: string, value: string | string[] | undefined): void {
+  if (value === undefined) return
+  for (const text of typeof value === 'string' ? [value] : value)
+    raw.push(Buffer.from(name, 'latin1'), Buffer.from(text, 'latin1'))
+}
+
+/**
+ * Changes a peer's answer as its route says.
+ * @returns the raw headers that agree with the changed ones
+ */
+export function editResponse<Raw>(edits: ResponseEdits, headers: ResponseHeaders, raw: Raw, view: FormatView): Raw {
+  edits.apply(headers, view)
+  if (!Array.isArray(raw)) return raw
+  const kept: unknown[] = []
+  for (let i = 0; i < raw.length; i += 2)
+    if (!edits.names.has(String(raw[i]).toLowerCase())) kept.push(raw[i], raw[i + 1])
+  const changed: Buffer[] = []
+  for (const name of edits.names) pushRaw(changed, name, headers[name])
+  return kept.concat(typeof raw[0] === 'string' ? changed.map((b) => b.toString('latin1')) : changed) as Raw
 }
 
 /** Header values are one line of visible ASCII. */

@@ -15,21 +15,7 @@ const SIMPLE = /^(?:[A-Za-z0-9_/:@%&=,;~!#"'<> -]|\\[.\-/+*?()[\]{}|^$\\]|\[(?:[
  * @throws InmeshError ERR_INMESH_INVALID_OPTION with RE2's reason
  */
 export function compileRegex(pattern: string): (text: string) => boolean {
-  if (pattern.length > MAX_LENGTH) {
-    throw new InmeshError(
-      'ERR_INMESH_INVALID_OPTION',
-      `regex has ${pattern.length} characters: at most ${MAX_LENGTH} are allowed`,
-    )
-  }
-  let compiled: RE2JS
-  try {
-    compiled = RE2JS.compile(pattern)
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new InmeshError('ERR_INMESH_INVALID_OPTION', `${JSON.stringify(pattern)} is not an RE2 regex: ${reason}`, {
-      cause,
-    })
-  }
+  const compiled = compile(pattern)
   if (pattern === '.*') return isOneLine
   if (SIMPLE.test(pattern)) {
     const native = new RegExp(`^(?:${pattern})$`)
@@ -41,4 +27,57 @@ export function compileRegex(pattern: string): (text: string) => boolean {
 /** `.` does not match a newline. */
 function isOneLine(text: string): boolean {
   return !text.includes('\n')
+}
+
+/**
+ * Replaces every match of an RE2 pattern, as RE2's GlobalReplace: `\1` to `\9` in the substitution are groups, `\0` the
+ * whole match, `\\` a backslash.
+ * @throws InmeshError ERR_INMESH_INVALID_OPTION for a pattern or a substitution that cannot be used
+ */
+export function compileReplace(pattern: string, substitution: string): (text: string) => string {
+  const compiled = compile(pattern)
+  const groups = compiled.groupCount()
+  const parts: (string | number)[] = []
+  for (const [, group, escaped, plain] of substitution.matchAll(/\\([0-9])|\\(.?)|([^\\]+)/gs)) {
+    if (escaped !== undefined && escaped !== '\\') throw badSubstitution(substitution, `\\${escaped} means nothing`)
+    if (group !== undefined && Number(group) > groups)
+      throw badSubstitution(substitution, `the pattern has ${groups} groups`)
+    parts.push(group === undefined ? (plain ?? '\\') : Number(group))
+  }
+  return (text) => {
+    const matcher = compiled.matcher(text)
+    let out = ''
+    let from = 0
+    let begin = -1
+    while (matcher.find()) {
+      // Where a match ended no empty one begins.
+      if (matcher.end() === from && begin < from && begin >= 0) continue
+      begin = matcher.start()
+      out += text.slice(from, matcher.start())
+      for (const part of parts) out += typeof part === 'string' ? part : (matcher.group(part) ?? '')
+      from = matcher.end()
+    }
+    return from === 0 && out === '' ? text : out + text.slice(from)
+  }
+}
+
+function badSubstitution(substitution: string, reason: string): InmeshError {
+  return new InmeshError('ERR_INMESH_INVALID_OPTION', `substitution ${JSON.stringify(substitution)}: ${reason}`)
+}
+
+function compile(pattern: string): RE2JS {
+  if (pattern.length > MAX_LENGTH) {
+    throw new InmeshError(
+      'ERR_INMESH_INVALID_OPTION',
+      `regex has ${pattern.length} characters: at most ${MAX_LENGTH} are allowed`,
+    )
+  }
+  try {
+    return RE2JS.compile(pattern)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new InmeshError('ERR_INMESH_INVALID_OPTION', `${JSON.stringify(pattern)} is not an RE2 regex: ${reason}`, {
+      cause,
+    })
+  }
 }

@@ -1,0 +1,83 @@
+import { compileHeaderValue } from '../match/header.ts'
+import { always, compilePath } from '../match/path.ts'
+import { compileString } from '../match/string.ts'
+import type { Random } from '../model/clock.ts'
+import type { HeaderMatch } from '../model/match.ts'
+import type { QueryMatch, RouteMatch } from '../model/route.ts'
+import type { RequestView } from './exchange.ts'
+import { below } from './random.ts'
+
+/** `path` = the view's path without query. */
+export type MatchTest = (view: RequestView, path: string, random: Random) => boolean
+
+export function compileMatch(match: RouteMatch): MatchTest {
+  const path = compilePath(match.path)
+  const headers = match.headers.map(compileHeader)
+  const queries = match.query.map(compileQuery)
+  const fraction = match.fractionPerMillion
+  if (headers.length === 0 && queries.length === 0 && fraction === null)
+    return path === always ? always : (_view, text) => path(text)
+  return (view, text, random) => {
+    if (!path(text)) return false
+    for (const test of headers) if (!test(view)) return false
+    for (const test of queries) if (!test(view.path, text.length + 1)) return false
+    return fraction === null || below(random, 1_000_000) < fraction
+  }
+}
+
+/** `:method` and the like name parts of the request line. */
+export function compileHeader(match: HeaderMatch): (view: RequestView) => boolean {
+  const { name } = match
+  const test = compileHeaderValue(match)
+  return name.startsWith(':') ? (view) => test(pseudo(view, name)) : (view) => test(view.header(name))
+}
+
+export function pseudo(view: RequestView, name: string): string | undefined {
+  switch (name) {
+    case ':method':
+      return view.method
+    case ':authority':
+      return view.authority
+    case ':path':
+      return view.path
+    case ':scheme':
+      return 'http'
+    default:
+      return view.header(name)
+  }
+}
+
+/** Only the first value of a parameter counts; nothing is URL-decoded (Envoy QueryParameterMatcher). */
+function compileQuery(match: QueryMatch): (path: string, from: number) => boolean {
+  const test = match.kind === 'string' ? compileString(match.match) : null
+  const present = match.kind === 'present' ? match.present : true
+  return (path, from) => {
+    const value = firstValue(path, from, match.name)
+    if (test === null) return (value !== undefined) === present
+    return value !== undefined && test(value)
+  }
+}
+
+/** The first value of a query parameter, as it stands there. @param from where the query begins in `path` */
+export function firstValue(path: string, from: number, name: string): string | undefined {
+  for (let start = from; start < path.length; ) {
+    let end = path.indexOf('&', start)
+    if (end < 0) end = path.length
+    const after = start + name.length
+    if (after <= end && path.startsWith(name, start)) {
+      if (after === end) return ''
+      if (path[after] === '=') return path.slice(after + 1, end)
+    }
+    start = end + 1
+  }
+  return undefined
+}
+
+/** Where the query or a fragment begins; the length when there is none. */
+export function endOfPath(path: string): number {
+  for (let i = 0; i < path.length; i++) {
+    const c = path.charCodeAt(i)
+    if (c === 0x3f || c === 0x23) return i
+  }
+  return path.length
+}

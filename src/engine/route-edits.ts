@@ -1,0 +1,46 @@
+import type { HeaderEdit, RouteSpec, WeightedCluster } from '../model/route.ts'
+import type { Call } from './call.ts'
+import { compileEdits, editList, editRecord } from './edits.ts'
+import type { FormatView, ResponseHeaders } from './format.ts'
+import { compilePathRewrite } from './path-rewrite.ts'
+import type { ResponseEdits, RouteEdits } from './route.ts'
+
+/** What a route and one of its destinations change; null = nothing. */
+export function compileRouteEdits(spec: RouteSpec, cluster: WeightedCluster | null): RouteEdits | null {
+  const { rewrite } = spec
+  const path = rewrite === null || rewrite.path === null ? same : compilePathRewrite(rewrite.path, spec.match.path)
+  const authority = cluster?.authority ?? rewrite?.authority ?? null
+  const request = both(cluster?.headers?.request, spec.headers?.request)
+  const response = compileResponseEdits(spec, cluster)
+  if (path === same && authority === null && request.length === 0 && response === null) return null
+  const edits = compileEdits(request)
+  return {
+    path,
+    authority: authority === null ? same : () => authority,
+    request(headers: string[], call: Call) {
+      if (edits.length > 0)
+        editList(edits, headers, { request: call.exchange, call, response: null, routeName: spec.name })
+    },
+    response,
+    local: null,
+  }
+}
+
+/** null = none. */
+export function compileResponseEdits(spec: RouteSpec, cluster: WeightedCluster | null): ResponseEdits | null {
+  const edits = compileEdits(both(cluster?.headers?.response, spec.headers?.response))
+  if (edits.length === 0) return null
+  return {
+    names: new Set(edits.map(({ name }) => name)),
+    apply: (headers: ResponseHeaders, view: FormatView) => editRecord(edits, headers, view),
+  }
+}
+
+/** Those of the destination act first, so that the route has the last word (Envoy most_specific_header_mutations_wins = false). */
+function both(cluster: readonly HeaderEdit[] = [], route: readonly HeaderEdit[] = []): readonly HeaderEdit[] {
+  return cluster.length === 0 ? route : [...cluster, ...route]
+}
+
+function same(text: string): string {
+  return text
+}
