@@ -1,3 +1,4 @@
+import { describeHeader, describePath, describeQuery } from '../match/describe.ts'
 import { compileHeaderValue } from '../match/header.ts'
 import { always, compilePath } from '../match/path.ts'
 import { compileString } from '../match/string.ts'
@@ -10,11 +11,49 @@ import { below } from './random.ts'
 /** `path` = the view's path without query. */
 export type MatchTest = (view: RequestView, path: string, random: Random) => boolean
 
-export function compileMatch(match: RouteMatch): MatchTest {
+/** The conditions of a rule: one function for calls, and each by itself for explain. Both run the same tests. */
+export interface CompiledMatch {
+  readonly matches: MatchTest
+  /** All but the share, in the order in which `matches` asks them. */
+  conditions(): readonly Condition[]
+}
+
+export interface Condition {
+  /** What is asked for, in words. */
+  readonly expected: string
+  holds(view: RequestView, path: string): boolean
+  /** What the request has there; undefined = nothing. */
+  found(view: RequestView, path: string): string | undefined
+}
+
+export function compileMatch(match: RouteMatch): CompiledMatch {
   const path = compilePath(match.path)
   const headers = match.headers.map(compileHeader)
   const queries = match.query.map(compileQuery)
-  const fraction = match.fractionPerMillion
+  return {
+    matches: allOf(path, headers, queries, match.fractionPerMillion),
+    conditions: () => [
+      { expected: describePath(match.path), holds: (_view, text) => path(text), found: (_view, text) => text },
+      ...match.headers.map((spec, i) => ({
+        expected: describeHeader(spec),
+        holds: headers[i]!,
+        found: (view: RequestView) => pseudo(view, spec.name),
+      })),
+      ...match.query.map((spec, i) => ({
+        expected: describeQuery(spec),
+        holds: (view: RequestView, text: string) => queries[i]!(view.path, text.length + 1),
+        found: (view: RequestView, text: string) => firstValue(view.path, text.length + 1, spec.name),
+      })),
+    ],
+  }
+}
+
+function allOf(
+  path: (text: string) => boolean,
+  headers: readonly ((view: RequestView) => boolean)[],
+  queries: readonly ((path: string, from: number) => boolean)[],
+  fraction: number | null,
+): MatchTest {
   if (headers.length === 0 && queries.length === 0 && fraction === null)
     return path === always ? always : (_view, text) => path(text)
   return (view, text, random) => {

@@ -1,7 +1,7 @@
 import type { Random } from '../model/clock.ts'
 import type { RouteSpec, WeightedCluster } from '../model/route.ts'
 import type { ClusterRuntime } from './cluster.ts'
-import { compileMatch, type MatchTest } from './compile-match.ts'
+import { type CompiledMatch, compileMatch } from './compile-match.ts'
 import type { RequestView } from './exchange.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
@@ -15,41 +15,58 @@ import { compileResponseEdits, compileRouteEdits } from './route-edits.ts'
 export type ClusterOf = (name: string) => ClusterRuntime | undefined
 
 /** A rule of the route table, compiled. */
-export interface Rule {
+export interface Rule extends CompiledMatch, CompiledAction {
   readonly spec: RouteSpec
-  readonly matches: MatchTest
+}
+
+interface CompiledAction {
   readonly draw: Draw
+  /** All that `draw` may draw, with their weights; for explain. */
+  choices(view: RequestView): readonly Choice[]
+}
+
+export interface Choice {
+  readonly target: Target
+  readonly weight: number
+  /** null = answered here. */
+  readonly cluster: string | null
 }
 
 /** What becomes of a request that matched: one of the rule's targets by weight, or the answer that it gets here. */
 export type Draw = (view: RequestView, random: Random) => Target
 
 export function compileRule(spec: RouteSpec, clusterOf: ClusterOf): Rule {
-  return { spec, matches: compileMatch(spec.match), draw: compileAction(spec, clusterOf) }
+  return { spec, ...compileMatch(spec.match), ...compileAction(spec, clusterOf) }
 }
 
-function compileAction(spec: RouteSpec, clusterOf: ClusterOf): Draw {
+function compileAction(spec: RouteSpec, clusterOf: ClusterOf): CompiledAction {
   const { action } = spec
   switch (action.kind) {
     case 'direct':
-      return compileDirect(spec, action.status, action.body)
+      return always(compileDirect(spec, action.status, action.body))
     case 'redirect': {
       const { name } = spec
       const answer = compileRedirect(action.redirect, spec.match.path)
       const edits = compileResponseEdits(spec, null)
-      return (view) => ({ kind: 'direct', name, rejection: answer(view), edits })
+      return always((view) => ({ kind: 'direct', name, rejection: answer(view), edits }))
     }
     case 'forward': {
       const missing = noClusterWith(action.clusterNotFoundStatus ?? 503)
-      return compileForward(
-        action.clusters,
-        action.clusters.map((c) => targetOf(spec, c, clusterOf(c.name), missing)),
-      )
+      const targets = action.clusters.map((c) => targetOf(spec, c, clusterOf(c.name), missing))
+      return {
+        draw: compileForward(action.clusters, targets),
+        choices: () => action.clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name })),
+      }
     }
   }
 }
 
-function compileDirect(spec: RouteSpec, status: number, body: string): Draw {
+/** The same target for all that match. */
+function always(target: (view: RequestView) => Target): CompiledAction {
+  return { draw: target, choices: (view) => [{ target: target(view), weight: 1, cluster: null }] }
+}
+
+function compileDirect(spec: RouteSpec, status: number, body: string): (view: RequestView) => Target {
   const grpcStatus = grpcStatusOf(status)
   const rejection = new Rejection({ status, grpcStatus, flag: '-', details: 'direct_response', body, verbatim: true })
   const target: Target = { kind: 'direct', name: spec.name, rejection, edits: compileResponseEdits(spec, null) }

@@ -1,4 +1,5 @@
 import type { Random } from '../model/clock.ts'
+import type { VirtualHost } from '../model/route.ts'
 import type { ListenerSpec } from '../model/snapshot.ts'
 import { endOfPath } from './compile-match.ts'
 import { type ClusterOf, compileRule, type Rule } from './compile-route.ts'
@@ -9,25 +10,37 @@ import { DomainIndex } from './virtual-host.ts'
 
 const nowhere: Target = { kind: 'direct', name: '', rejection: rejections.noRoute, edits: null }
 
+/** A virtual host as one of its domains finds it. */
+export interface DomainRules {
+  readonly domain: string
+  readonly host: VirtualHost
+  readonly rules: readonly Rule[]
+}
+
 /** The compiled route table of one listener. Immutable. */
 export class Outbound {
   readonly spec: ListenerSpec
-  private readonly hosts = new DomainIndex<readonly Rule[]>()
+  private readonly hosts = new DomainIndex<DomainRules>()
 
   constructor(spec: ListenerSpec, clusterOf: ClusterOf) {
     this.spec = spec
     for (const host of spec.routes.virtualHosts) {
       const rules = host.routes.map((route) => compileRule(route, clusterOf))
-      for (const domain of host.domains) this.hosts.add(domain, rules)
+      for (const domain of host.domains) this.hosts.add(domain, { domain, host, rules })
     }
   }
 
   /** Where a request goes: the first rule that matches, one of its targets by weight. */
   match(view: RequestView, random: Random): Target {
-    const rules = this.hosts.find(view.authority)
-    if (rules === undefined) return nowhere
+    const found = this.hosts.find(view.authority)
+    if (found === undefined) return nowhere
     const path = view.path.slice(0, endOfPath(view.path))
-    for (const rule of rules) if (rule.matches(view, path, random)) return rule.draw(view, random)
+    for (const rule of found.rules) if (rule.matches(view, path, random)) return rule.draw(view, random)
     return nowhere
+  }
+
+  /** The rules that an authority is matched against; for explain. */
+  rulesFor(authority: string): DomainRules | undefined {
+    return this.hosts.find(authority)
   }
 }
