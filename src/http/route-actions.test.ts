@@ -1,0 +1,118 @@
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import { afterEach, describe, expect, it } from 'vitest'
+import { call, meshClient, type TestClient } from '../../test/support/mesh-client.ts'
+import type { HeaderEdit, RouteSpec } from '../model/route.ts'
+
+const closing: (() => unknown)[] = []
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close()
+})
+
+const echo: RequestListener = (req, res) => {
+  res.setHeader('Server', 'peer')
+  res.setHeader('Set-Cookie', ['a=1', 'b=2'])
+  res.setHeader('X-Old', 'old')
+  res.end(JSON.stringify({ url: req.url, headers: req.headers, raw: req.rawHeaders }))
+}
+
+async function clientOf(route: Partial<RouteSpec>, listener: RequestListener = echo): Promise<TestClient> {
+  const server = createServer(listener).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  const client = meshClient({ payments: { endpoints: [port], route } })
+  closing.push(
+    () => server.close(),
+    () => client.close(),
+  )
+  return client
+}
+
+const set = (name: string, value: string): HeaderEdit => ({ kind: 'set', name, value, keepEmpty: false })
+
+describe('a route', () => {
+  it('rewrites path and authority, and says what they were', async () => {
+    const match = {
+      path: { kind: 'prefix', value: '/api', ignoreCase: false },
+      headers: [],
+      query: [],
+      fractionPerMillion: null,
+    } as const
+    const rewrite = { path: { kind: 'prefix', value: '/v1' }, authority: 'internal.example' } as const
+    const { dispatcher } = await clientOf({ match, rewrite })
+    const seen = JSON.parse((await call(dispatcher, 'http://payments/api/x?q=1')).text)
+    expect(seen).toMatchObject({
+      url: '/v1/x?q=1',
+      headers: {
+        host: 'internal.example',
+        'x-envoy-original-path': '/api/x?q=1',
+        'x-envoy-original-host': 'payments',
+      },
+    })
+    const headers = { host: 'own.example', 'x-envoy-original-path': '/forged' }
+    const own = JSON.parse((await call(dispatcher, 'http://payments/api', { headers })).text)
+    expect(own).toMatchObject({
+      url: '/v1',
+      headers: { host: 'internal.example', 'x-envoy-original-host': 'own.example', 'x-envoy-original-path': '/api' },
+    })
+  })
+
+  it('edits the headers of requests', async () => {
+    const request: HeaderEdit[] = [
+      { kind: 'remove', name: 'x-secret' },
+      set('x-from', '%REQ(x-user)% via %UPSTREAM_CLUSTER%'),
+      { kind: 'append', name: 'x-list', value: 'two', keepEmpty: false },
+    ]
+    const { dispatcher } = await clientOf({ headers: { request, response: [] } })
+    const headers = { 'X-Secret': 's', 'x-user': 'u', 'X-List': 'one' }
+    const { headers: seen } = JSON.parse((await call(dispatcher, 'http://payments/', { headers })).text)
+    expect(seen).toMatchObject({
+      'x-from': 'u via outbound|80||payments.default.svc.cluster.local',
+      'x-list': 'one, two',
+    })
+    expect(seen['x-secret']).toBeUndefined()
+  })
+
+  it('edits the headers of answers, for readers of both kinds', async () => {
+    const response: HeaderEdit[] = [
+      { kind: 'remove', name: 'server' },
+      set('x-old', 'new'),
+      { kind: 'append', name: 'set-cookie', value: 'c=3', keepEmpty: false },
+      set('x-status', '%RESPONSE_CODE%'),
+    ]
+    const { dispatcher } = await clientOf({ headers: { request: [], response } })
+    const seen = await call(dispatcher, 'http://payments/')
+    expect(seen.headers).toMatchObject({ 'x-old': 'new', 'set-cookie': ['a=1', 'b=2', 'c=3'], 'x-status': '200' })
+    expect(seen.headers.server).toBeUndefined()
+    // Node's own fetch reads the raw ones.
+    const response2 = await fetch('http://payments/', { dispatcher } as unknown as RequestInit)
+    expect(response2.headers.get('x-old')).toBe('new')
+    expect(response2.headers.get('server')).toBeNull()
+    expect(response2.headers.getSetCookie()).toEqual(['a=1', 'b=2', 'c=3'])
+    await response2.text()
+  })
+
+  it('redirects', async () => {
+    const redirect = { status: 308, scheme: 'https', host: 'shop', port: null, path: null, stripQuery: false } as const
+    const headers = { request: [], response: [set('cache-control', 'no-store')] }
+    const { dispatcher } = await clientOf({ action: { kind: 'redirect', redirect }, headers })
+    const seen = await call(dispatcher, 'http://payments/a?b')
+    expect(seen).toMatchObject({
+      status: 308,
+      text: '',
+      headers: { location: 'https://shop/a?b', 'cache-control': 'no-store' },
+    })
+    expect(seen.headers['content-type']).toBeUndefined()
+  })
+
+  it('answers here, byte for byte, with headers of its own', async () => {
+    const headers = { request: [], response: [set('content-type', 'application/json'), set('x-path', '%REQ(:path)%')] }
+    const { dispatcher } = await clientOf({ action: { kind: 'direct', status: 200, body: '{"a":1}' }, headers })
+    const seen = await call(dispatcher, 'http://payments/p')
+    expect(seen).toMatchObject({
+      status: 200,
+      text: '{"a":1}',
+      headers: { 'content-type': 'application/json', 'x-path': '/p', 'content-length': '7' },
+    })
+  })
+})
