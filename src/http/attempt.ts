@@ -42,6 +42,8 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   before: HttpAttempt | null = null
   after: HttpAttempt | null = null
   connection: Connection | null = null
+  /** What its connection had read when it was sent. */
+  bytesBefore = 0
   private controller: Dispatcher.DispatchController | null = null
   private over = false
   private answered = false
@@ -60,9 +62,13 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   override abort(): void {
     this.over = true
     if (this.link !== null) this.link.forget(this)
-    // The connection goes with it: what comes late must not be taken for the next answer, and a peer that stayed silent
-    // may stay silent for the next request too.
-    else if (this.controller !== null) this.controller.abort(this.exchange.reason ?? givenUp)
+    // Over HTTP/1.1 the connection goes with it: what comes late must not be taken for the next answer, and a peer that
+    // stayed silent may stay silent for the next request too. Over HTTP/2 only that second reason is left.
+    else {
+      if (this.connection?.multiplexed === true && this.connection.silentSince(this.bytesBefore))
+        this.connection.retire()
+      if (this.controller !== null) this.controller.abort(this.exchange.reason ?? givenUp)
+    }
   }
 
   /** What undici gets to send. */
@@ -155,8 +161,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     const { connection } = this
     if (!this.wasSent && connection !== null && !this.over && (error === stale || connection.socket.destroyed)) {
       this.connection = null
-      connection.attempt = null
-      connection.link.again(this)
+      connection.link.again(this, connection)
       return
     }
     const first = connection !== null && connection.requests === 1

@@ -16,6 +16,11 @@ const localCodes = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAV
 /** The caller asked for what cannot be sent: it gets undici's own error. */
 const callerCodes = new Set(['UND_ERR_INVALID_ARG', 'UND_ERR_NOT_SUPPORTED', 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH'])
 
+/** Of an error by which a connection says that a request never left it. */
+export const STALE_CONNECTION = 'ERR_INMESH_STALE_CONNECTION'
+const REFUSED_STREAM = 7
+
+const refused: Failure = { kind: Kind.Refused, rejection: null }
 const reset: Failure = { kind: Kind.Reset, rejection: null }
 const protocolError: Failure = { kind: Kind.ProtocolError, rejection: null }
 const cancelled: Failure = { kind: Kind.Cancelled, rejection: null }
@@ -34,6 +39,7 @@ export function classifyConnect(error: unknown): Failure {
  */
 export function classifyRequest(error: unknown, answered: boolean, first: boolean): Failure {
   const code = codeOf(error)
+  if (wasRefused(error, code)) return refused
   // TLS 1.3 lets a client send before the server judged its certificate: the refusal comes as an alert after the request.
   if (!answered && first && isHandshakeAlert(code)) return classifyConnect(error)
   if (error instanceof errors.HTTPParserError)
@@ -47,6 +53,11 @@ export function classifyRequest(error: unknown, answered: boolean, first: boolea
   if (code !== '') return reset
   // Without a code it comes from the caller's own code: a handler or a body that threw.
   return cancelled
+}
+
+/** RFC 9113 section 8.7: REFUSED_STREAM, and streams above the last one of a GOAWAY, which undici would send again elsewhere. */
+function wasRefused(error: unknown, code: string): boolean {
+  return code === STALE_CONNECTION || (error as { http2ErrorCode?: unknown } | null)?.http2ErrorCode === REFUSED_STREAM
 }
 
 function isHandshakeAlert(code: string): boolean {

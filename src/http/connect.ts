@@ -15,6 +15,8 @@ export interface DialTarget {
   readonly identity: IdentityState | null
   /** undefined = any id of a known trust domain. */
   readonly allowedIds: ReadonlySet<string> | undefined
+  /** What is offered by ALPN, best first. */
+  readonly protocols: readonly string[]
 }
 
 export interface ConnectTimeout extends Error {
@@ -36,7 +38,7 @@ export function dial(
   done: (error: Error | null, socket: Socket | null, peer: Peer | null) => void,
 ): () => void {
   const { address: host, port, identity } = target
-  const socket = identity === null ? plaintext(host, port) : secure(host, port, identity)
+  const socket = identity === null ? plaintext(host, port) : secure(target, identity)
   let settled = false
   const settle = (error: Error | null, peer: Peer | null) => {
     if (settled) return
@@ -71,13 +73,13 @@ function plaintext(host: string, port: number): Socket {
   return connectTcp({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS })
 }
 
-function secure(host: string, port: number, identity: IdentityState): TLSSocket {
+function secure({ address: host, port, protocols }: DialTarget, identity: IdentityState): TLSSocket {
   const socket = connectTls({
     host,
     port,
     secureContext: identity.clientContext(),
     servername: MESH_SERVER_NAME,
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: [...protocols],
     rejectUnauthorized: true,
     minVersion: 'TLSv1.3',
     // Hosts have no names in the mesh: verifyPeer judges the SPIFFE id once the handshake is over and before a byte is sent.

@@ -3,11 +3,12 @@ import { Client, type Dispatcher } from 'undici'
 import type { Peer } from '../model/peer.ts'
 import { quietly } from '../telemetry/otel.ts'
 import type { HttpAttempt } from './attempt.ts'
+import { STALE_CONNECTION } from './classify.ts'
 import type { HttpHostLink } from './host-link.ts'
 
 /** undici wants to dial again on a connection that died before the request was written. */
 export const stale: Error = Object.assign(new Error('the connection died before the request was written'), {
-  code: 'ERR_INMESH_STALE_CONNECTION',
+  code: STALE_CONNECTION,
 })
 
 /** ms an idle connection is kept when the server does not say how long it keeps it (Node's default is 5 s). */
@@ -22,17 +23,24 @@ export interface ConnectionLimits {
   readonly maxRequestsPerConnection: number
 }
 
+/** Requests at one time on one HTTP/2 connection; more open another one. Many servers take no more than 100 streams. */
+const STREAMS = 100
+
 /**
- * One connection to one host, with an undici Client on top that parses HTTP/1.1 and nothing else: it is given a socket
- * that stands and one request at a time.
+ * One connection to one host, with an undici Client on top that parses HTTP and nothing else: it is given a socket that
+ * stands, and one request at a time over HTTP/1.1, or as many as streams over HTTP/2.
  */
 export class Connection {
   readonly link: HttpHostLink
   readonly socket: Socket
   /** null = plaintext. */
   readonly peer: Peer | null
-  /** The attempt that has it now. */
-  attempt: HttpAttempt | null = null
+  /** HTTP/2. */
+  readonly multiplexed: boolean
+  /** Requests that it may carry at one time. */
+  readonly capacity: number
+  /** Requests that it carries. */
+  running = 0
   /** The answer is complete, undici has not let go yet. */
   finishing = false
   /** No request may follow. */
@@ -41,6 +49,7 @@ export class Connection {
   over = false
   requests = 0
   private options: Dispatcher.DispatchOptions | null = null
+  private next: HttpAttempt | null = null
   private readonly client: Client
   private given = false
   private expiry: NodeJS.Timeout | null = null
@@ -49,6 +58,8 @@ export class Connection {
     this.link = link
     this.socket = socket
     this.peer = peer
+    this.multiplexed = (socket as { alpnProtocol?: unknown }).alpnProtocol === 'h2'
+    this.capacity = this.multiplexed ? STREAMS : 1
     const idle = Math.min(limits.idleTimeoutMs, MAX_IDLE_MS)
     // The origin is only what undici wants to see: TLS, when there is any, is in the socket already.
     this.client = new Client('http://mesh', {
@@ -61,10 +72,11 @@ export class Connection {
         }
       },
       pipelining: 1,
-      allowH2: false,
+      allowH2: this.multiplexed,
       headersTimeout: 0,
       bodyTimeout: 0,
-      keepAliveTimeout: Math.min(UNHINTED_IDLE_MS, idle),
+      // The end of an HTTP/2 connection is announced, so that there is no race to be lost.
+      keepAliveTimeout: this.multiplexed ? idle : Math.min(UNHINTED_IDLE_MS, idle),
       keepAliveMaxTimeout: idle,
       keepAliveTimeoutThreshold: HINT_MARGIN_MS,
       maxRequestsPerClient: Number.isFinite(limits.maxRequestsPerConnection) ? limits.maxRequestsPerConnection : 0,
@@ -85,17 +97,20 @@ export class Connection {
       this.socket.setTimeout(0)
       this.socket.ref()
     }
-    this.attempt = attempt
+    this.running++
     attempt.connection = this
+    if (this.multiplexed) attempt.bytesBefore = this.socket.bytesRead
+    this.next = attempt
     this.options = attempt.dispatchOptions()
     quietly(write, this)
   }
 
   /** @internal */
   write(): void {
-    const { options } = this
+    const { options, next } = this
     this.options = null
-    this.client.dispatch(options!, this.attempt!)
+    this.next = null
+    this.client.dispatch(options!, next!)
   }
 
   /** It waits, unused so far: undici has not got it, so its idle limit and the process's life are looked after here. */
@@ -105,6 +120,11 @@ export class Connection {
       if (this.requests === 0) this.socket.destroy()
     })
     this.socket.unref()
+  }
+
+  /** Whether nothing was heard of the peer since so many bytes had been read. */
+  silentSince(bytes: number): boolean {
+    return this.socket.bytesRead === bytes
   }
 
   /** No new requests; closes when the one in flight is done. */

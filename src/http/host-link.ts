@@ -13,11 +13,14 @@ import { type ClusterLoad, loadOf } from './cluster-load.ts'
 import { dial } from './connect.ts'
 import { Connection } from './connection.ts'
 
+const H2_FIRST = ['h2', 'http/1.1']
+const H1_ONLY = ['http/1.1']
+
 const overflow: Failure = { kind: Kind.Local, rejection: rejections.overflow }
 
 /**
- * The connections of one cluster to one host: opened when needed, one request at a time each, the most recently used one
- * first. What finds none waits in a queue that is ours, so that an attempt which is given up leaves no trace.
+ * The connections of one cluster to one host: opened when needed, the most recently used one first. HTTP/1.1 carries one
+ * request at a time on each, HTTP/2 many. What finds none waits in a queue that is ours, so that an attempt which is given up leaves no trace.
  *
  * A host that should speak mTLS is never dialled in plaintext; connections are renewed when our own certificate changes,
  * and cut when their peer is no longer trusted.
@@ -60,11 +63,7 @@ export class HttpHostLink implements HostLink {
   /** Puts the attempt on a connection, now or when there is one; reports to it what goes wrong. */
   send(attempt: HttpAttempt): void {
     if (this.host.spec !== this.spec || this.cluster.spec !== this.clusterSpec) this.respecify()
-    const connection = this.idle.pop()
-    if (connection !== undefined) {
-      connection.send(attempt)
-      return
-    }
+    if (this.sendNow(attempt)) return
     // Those who only wait for undici to let go of a finished answer wait less than a turn of the loop.
     if (this.load.waiting - this.load.finishing >= this.clusterSpec.limits.maxPendingRequests) {
       attempt.failed(overflow, new Error('too many requests wait for a connection'))
@@ -72,6 +71,15 @@ export class HttpHostLink implements HostLink {
     }
     this.enqueue(attempt)
     this.grow()
+  }
+
+  /** On a connection that has room. */
+  private sendNow(attempt: HttpAttempt): boolean {
+    const connection = this.idle.pop()
+    if (connection === undefined) return false
+    if (connection.running + 1 < connection.capacity) this.idle.push(connection)
+    connection.send(attempt)
+    return true
   }
 
   /** Takes a waiting attempt out of the queue. */
@@ -120,8 +128,12 @@ export class HttpHostLink implements HostLink {
 
   /** @internal The answer is complete, or the attempt is over. */
   finished(connection: Connection): void {
-    connection.attempt = null
+    connection.running--
     if (connection.over) return
+    if (connection.multiplexed) {
+      this.offer(connection)
+      return
+    }
     connection.finishing = true
     this.finishing++
     this.load.finishing++
@@ -155,22 +167,19 @@ export class HttpHostLink implements HostLink {
   retired(connection: Connection): void {
     const at = this.idle.indexOf(connection)
     if (at >= 0) this.idle.splice(at, 1)
-    if (connection.attempt === null && !connection.finishing && !connection.over) connection.destroy()
+    if (connection.running === 0 && !connection.finishing && !connection.over) connection.destroy()
   }
 
   /** @internal undici refused the request itself; the connection is as good as before. */
   unused(connection: Connection): void {
-    connection.attempt = null
+    connection.running--
     if (!connection.over) this.offer(connection)
   }
 
   /** @internal It came back unwritten from a connection that had died: another one, and nobody need know. */
-  again(attempt: HttpAttempt): void {
-    const connection = this.idle.pop()
-    if (connection !== undefined) {
-      connection.send(attempt)
-      return
-    }
+  again(attempt: HttpAttempt, connection: Connection): void {
+    connection.running--
+    if (this.sendNow(attempt)) return
     this.enqueue(attempt)
     this.grow()
   }
@@ -197,17 +206,17 @@ export class HttpHostLink implements HostLink {
 
   private offer(connection: Connection): void {
     if (connection.retiring) {
-      connection.destroy()
+      if (connection.running === 0) connection.destroy()
       return
     }
-    const next = this.first
-    if (next === null) {
-      this.idle.push(connection)
-      connection.park()
-      return
+    for (let next = this.first; next !== null && connection.running < connection.capacity; next = this.first) {
+      this.forget(next)
+      connection.send(next)
     }
-    this.forget(next)
-    connection.send(next)
+    if (connection.running === connection.capacity) return
+    // With several streams it may be there already.
+    if (!connection.multiplexed || !this.idle.includes(connection)) this.idle.push(connection)
+    if (connection.running === 0) connection.park()
   }
 
   private enqueue(attempt: HttpAttempt): void {
@@ -221,9 +230,15 @@ export class HttpHostLink implements HostLink {
     this.load.waiting++
   }
 
+  /** Requests that a connection on its way will carry; over HTTP/2 the answer to ALPN may make it one. */
+  private get capacity(): number {
+    return this.clusterSpec.protocol === 'h2' ? 100 : 1
+  }
+
   /** Opens what the waiting ones need: Envoy's rule lets a host without any connection have one beyond the limit. */
   private grow(): void {
-    while (this.waiting > this.dialling.size + this.finishing) {
+    const { capacity } = this
+    while (this.waiting > this.dialling.size * capacity + this.finishing) {
       const none = this.open.size === 0 && this.dialling.size === 0
       if (!none && this.load.connections >= this.clusterSpec.limits.maxConnections) return
       if (!this.dial()) return
@@ -246,6 +261,7 @@ export class HttpHostLink implements HostLink {
           timeoutMs: this.clusterSpec.connectTimeoutMs,
           identity: this.secure ? this.identity : null,
           allowedIds: this.allowedIds,
+          protocols: this.clusterSpec.protocol === 'h2' ? H2_FIRST : H1_ONLY,
         },
         (error, socket, peer) => {
           this.dialling.delete(giveUp)
@@ -266,6 +282,9 @@ export class HttpHostLink implements HostLink {
 
   private connected(socket: Socket, peer: Peer | null): void {
     const { idleTimeoutMs, limits } = this.clusterSpec
+    // Without TLS nobody negotiates: the cluster's word counts (prior knowledge, RFC 9113 section 3.3).
+    if (peer === null && this.clusterSpec.protocol === 'h2')
+      Object.defineProperty(socket, 'alpnProtocol', { value: 'h2' })
     const connection = new Connection(this, socket, peer, {
       idleTimeoutMs,
       maxRequestsPerConnection: limits.maxRequestsPerConnection,
@@ -294,13 +313,14 @@ export class HttpHostLink implements HostLink {
     const { spec: endpoint } = this.host
     const { spec: cluster } = this.cluster
     const secure = isSecure(endpoint, cluster)
+    const sameProtocol = cluster.protocol === this.clusterSpec.protocol
     const samePeers = endpoint.spiffeId === this.spec.spiffeId && cluster.tls === this.clusterSpec.tls
     this.spec = endpoint
     this.clusterSpec = cluster
-    if (secure === this.secure && samePeers) return
+    if (secure === this.secure && samePeers && sameProtocol) return
     const ids = allowedIds(endpoint, cluster)
     for (const connection of [...this.open]) {
-      if (secure !== this.secure) connection.retire()
+      if (secure !== this.secure || !sameProtocol) connection.retire()
       else if (ids !== undefined && connection.peer !== null && !ids.has(connection.peer.spiffeId)) connection.destroy()
     }
     this.secure = secure
