@@ -1,3 +1,4 @@
+import type { Hash64 } from '../match/hash64.ts'
 import type { Clock, Random } from '../model/clock.ts'
 import type { Attempt } from './attempt.ts'
 import type { Budget } from './budget.ts'
@@ -35,8 +36,8 @@ export class Call extends TimerNode {
   deadline = 0
   attempts = 0
   latest: Attempt | null = null
-  /** Of the request, for consistent hashing; 0 = none. */
-  hash = 0
+  /** Of the request, for consistent hashing; null = none. */
+  hash: Hash64 | null = null
   /** ms to wait before the first attempt; gates may raise it (an injected delay). */
   holdMs = 0
   /** What the caller got: a peer's status or our own; 0 = nothing. Final at callEnd, as flag and details. */
@@ -117,7 +118,7 @@ export class Call extends TimerNode {
 
   private begin(now: number): void {
     const { env, route, cluster } = this
-    const host = cluster.pick(this.latest, this.hash)
+    const host = cluster.pick(this, this.latest, now)
     if (host === null) {
       this.finish(this.spent(rejections.noHealthyHost), null, now)
       return
@@ -248,8 +249,8 @@ export class Call extends TimerNode {
   private settle(attempt: Attempt, now: number): void {
     this.settled = true
     this.env.wheel.disarm(attempt)
-    this.cluster.released(attempt.host)
     if (attempt.elapsedMs === 0) attempt.elapsedMs = now - attempt.startedAt
+    this.cluster.released(attempt, now)
     this.env.events?.attemptEnd(attempt)
   }
 

@@ -4,6 +4,7 @@ import type { Attempt } from './attempt.ts'
 import { type Balancer, createBalancer } from './balance/balancer.ts'
 import { Breaker } from './breaker.ts'
 import { type Budget, createBudget, defaultBudget } from './budget.ts'
+import type { Call } from './call.ts'
 import type { CallEvents } from './events.ts'
 import { addressOf, HostRuntime } from './host.ts'
 import { RequestLimit } from './limits.ts'
@@ -71,11 +72,11 @@ export class ClusterRuntime {
    * @param latest the try before, whose hosts (and those before it) are not taken again while there is another
    * @returns null = no usable host
    */
-  pick(latest: Attempt | null, hash: number): HostRuntime | null {
+  pick(call: Call, latest: Attempt | null, _now: number): HostRuntime | null {
     const { usable } = this
     if (usable.length === 0) return null
     const { random } = this.env
-    const host = this.balancer.pick(random, hash)
+    const host = this.balancer.pick(random, call.hash)
     if (latest === null || !tried(latest, host)) return host
     // Drawing again would favour the dead host: it has the fewest requests.
     return this.untried(latest) ?? host
@@ -92,7 +93,8 @@ export class ClusterRuntime {
   }
 
   /** The one place where an attempt leaves its host. */
-  released(host: HostRuntime): void {
+  released(attempt: Attempt, _now: number): void {
+    const { host } = attempt
     host.active--
     this.active--
     if (host.gone && host.active === 0) this.forget(host)

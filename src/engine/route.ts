@@ -1,3 +1,4 @@
+import type { Hash64 } from '../match/hash64.ts'
 import type { RouteSpec } from '../model/route.ts'
 import type { Call } from './call.ts'
 import type { ClusterRuntime } from './cluster.ts'
@@ -31,9 +32,9 @@ export interface Route {
   readonly spec: RouteSpec
 }
 
-/** Computes the hash of a call (Envoy hash_policy); 0 = nothing to hash, any host. */
+/** Computes the hash of a call (Envoy hash_policy): a new object, kept by the call; null = nothing to hash, any host. */
 export interface HashPolicy {
-  hash(call: Call): number
+  hash(call: Call): Hash64 | null
 }
 
 /** Starts the shadows of a call; must not throw, slow or fail it. */

@@ -24,7 +24,7 @@ describe.each(policies)('$policy $choiceCount', (spec) => {
     balancer.update(all)
     const count = new Map(all.map((h) => [h, 0]))
     for (let i = 0; i < picks; i++) {
-      const host = balancer.pick(random, 0)
+      const host = balancer.pick(random, null)
       count.set(host, count.get(host)! + 1)
     }
     return all.map((h) => count.get(h)!)
@@ -60,7 +60,7 @@ describe.each(policies)('$policy $choiceCount', (spec) => {
     for (const now of [all.slice(0, 1), all, all.slice(2), [], all.slice(1, 3), all]) {
       balancer.update(now)
       if (now.length === 0) continue
-      const seen = new Set(Array.from({ length: 200 }, () => balancer.pick(random, 0)))
+      const seen = new Set(Array.from({ length: 200 }, () => balancer.pick(random, null)))
       expect([...seen].sort(byAddress)).toEqual([...now].sort(byAddress))
     }
   })
@@ -77,7 +77,7 @@ describe('least request', () => {
     busy!.active = 3
     const balancer = createBalancer({ policy: 'LEAST_REQUEST', choiceCount: 2 })
     balancer.update([busy!, idle!])
-    for (let i = 0; i < 100; i++) expect(balancer.pick(random, 0)).toBe(idle)
+    for (let i = 0; i < 100; i++) expect(balancer.pick(random, null)).toBe(idle)
   })
 
   it('lets a heavy host carry more', () => {
@@ -86,6 +86,6 @@ describe('least request', () => {
     light!.active = 1
     const balancer = createBalancer({ policy: 'LEAST_REQUEST', choiceCount: 2 })
     balancer.update([heavy!, light!])
-    for (let i = 0; i < 100; i++) expect(balancer.pick(random, 0)).toBe(heavy)
+    for (let i = 0; i < 100; i++) expect(balancer.pick(random, null)).toBe(heavy)
   })
 })

@@ -1,3 +1,4 @@
+import type { Hash64 } from '../../match/hash64.ts'
 import type { Random } from '../../model/clock.ts'
 import type { LbSpec } from '../../model/cluster.ts'
 import type { HostRuntime } from '../host.ts'
@@ -9,7 +10,7 @@ import { RoundRobin } from './round-robin.ts'
 export interface Balancer {
   update(usable: readonly HostRuntime[]): void
   /** Only called when there is at least one host. */
-  pick(random: Random, hash: number): HostRuntime
+  pick(random: Random, hash: Hash64 | null): HostRuntime
 }
 
 /** The one place that knows all policies. */

@@ -54,15 +54,15 @@ const localAsReset = retold((o) => (o.kind === Kind.Local || o.kind === Kind.Can
 /** What the invariants of the simulation must notice. */
 export const faults: readonly Fault[] = [
   wrong('a retry draws again instead of looking for an untried host', ClusterRuntime.prototype, 'pick', (right) => {
-    return function (_latest, hash) {
-      return right.call(this, null, hash)
+    return function (call, _latest, now) {
+      return right.call(this, call, null, now)
     }
   }),
   wrong('ejected hosts stay among the usable ones', ClusterRuntime.prototype, 'hostEjected', nothing),
   wrong('an attempt is not counted out', ClusterRuntime.prototype, 'released', (right) => {
     let n = 0
-    return function (host) {
-      if (++n % 50 !== 0) right.call(this, host)
+    return function (attempt, now) {
+      if (++n % 50 !== 0) right.call(this, attempt, now)
     }
   }),
   wrong('a host that flaps back is another object', ClusterRuntime.prototype, 'leave', (right) => {
