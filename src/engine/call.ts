@@ -26,6 +26,7 @@ export type Phase = (typeof Phase)[keyof typeof Phase]
 
 /** One request through the mesh: the state machine that every transport drives. It is the timer of its own deadline and back-off. */
 export class Call extends TimerNode {
+  readonly env: CallEnv
   readonly exchange: Exchange
   readonly route: Route
   readonly cluster: ClusterRuntime
@@ -40,6 +41,8 @@ export class Call extends TimerNode {
   hash: Hash64 | null = null
   /** ms to wait before the first attempt; gates may raise it (an injected delay). */
   holdMs = 0
+  /** Flag DI besides what else is to be said. */
+  delayInjected = false
   /** What the caller got: a peer's status or our own; 0 = nothing. Final at callEnd, as flag and details. */
   status = 0
   flag = '-'
@@ -49,7 +52,6 @@ export class Call extends TimerNode {
   trace: unknown = null
   /** @internal What the retry that was decided draws on; null = it is for free. */
   paid: Budget | null = null
-  private readonly env: CallEnv
   private entered = 0
   /** A retry of it waits or is in flight. */
   private retrying = false
@@ -277,6 +279,10 @@ export class Call extends TimerNode {
     this.endRetry()
     const { policies } = this.route
     while (this.entered > 0) policies[--this.entered]!.leave?.(this, now)
+    if (this.delayInjected) {
+      if (rejection !== null) rejection = withFlag(rejection, 'DI')
+      else this.flag = this.flag === '-' ? 'DI' : `DI,${this.flag}`
+    }
     if (rejection !== null) {
       this.rejection = rejection
       if (this.status === 0) this.status = rejection.status

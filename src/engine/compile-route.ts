@@ -2,7 +2,9 @@ import type { Random } from '../model/clock.ts'
 import type { RouteSpec, WeightedCluster } from '../model/route.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import { type CompiledMatch, compileMatch } from './compile-match.ts'
+import { type Cors, compileCors } from './cors.ts'
 import type { RequestView } from './exchange.ts'
+import { FaultGate } from './fault.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
 import { compileRedirect } from './redirect.ts'
@@ -50,14 +52,8 @@ function compileAction(spec: RouteSpec, clusterOf: ClusterOf): CompiledAction {
       const edits = compileResponseEdits(spec, null)
       return always((view) => ({ kind: 'direct', name, rejection: answer(view), edits }))
     }
-    case 'forward': {
-      const missing = noClusterWith(action.clusterNotFoundStatus ?? 503)
-      const targets = action.clusters.map((c) => targetOf(spec, c, clusterOf(c.name), missing))
-      return {
-        draw: compileForward(action.clusters, targets),
-        choices: () => action.clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name })),
-      }
-    }
+    case 'forward':
+      return compileForward(spec, action.clusters, action.clusterNotFoundStatus ?? 503, clusterOf)
   }
 }
 
@@ -73,7 +69,38 @@ function compileDirect(spec: RouteSpec, status: number, body: string): (view: Re
   return () => target
 }
 
-function compileForward(clusters: readonly WeightedCluster[], targets: readonly Target[]): Draw {
+function compileForward(
+  spec: RouteSpec,
+  clusters: readonly WeightedCluster[],
+  missingStatus: number,
+  clusterOf: ClusterOf,
+): CompiledAction {
+  const { name } = spec
+  const cors = spec.cors === null ? null : compileCors(spec.cors)
+  const fault = spec.fault === null ? null : new FaultGate(spec.fault)
+  const missing = noClusterWith(missingStatus)
+  const targets = clusters.map((destination): Target => {
+    const cluster = clusterOf(destination.name)
+    if (cluster === undefined) return { kind: 'direct', name, rejection: missing, edits: cors?.response ?? null }
+    return targetOf(spec, destination, cluster, cors, fault)
+  })
+  const draw = compileWeights(clusters, targets)
+  const choices = () => clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name }))
+  if (cors === null) return { draw, choices }
+  const preflight = (view: RequestView): Target | null => {
+    const rejection = cors.preflight(view)
+    return rejection === null ? null : { kind: 'direct', name, rejection, edits: null }
+  }
+  return {
+    draw: (view, random) => preflight(view) ?? draw(view, random),
+    choices(view) {
+      const target = preflight(view)
+      return target === null ? choices() : [{ target, weight: 1, cluster: null }]
+    },
+  }
+}
+
+function compileWeights(clusters: readonly WeightedCluster[], targets: readonly Target[]): Draw {
   if (targets.length === 1) return () => targets[0]!
   let total = 0
   const sums = clusters.map((c) => (total += c.weight))
@@ -88,13 +115,13 @@ function compileForward(clusters: readonly WeightedCluster[], targets: readonly 
 function targetOf(
   spec: RouteSpec,
   destination: WeightedCluster,
-  cluster: ClusterRuntime | undefined,
-  missing: Rejection,
+  cluster: ClusterRuntime,
+  cors: Cors | null,
+  fault: FaultGate | null,
 ): Target {
   const { name } = spec
-  if (cluster === undefined) return { kind: 'direct', name, rejection: missing, edits: null }
   if (cluster.spec.kind === 'passthrough') return { kind: 'passthrough', name }
-  const policies = gates(cluster)
+  const policies = gates(cluster, fault)
   return {
     kind: 'route',
     name,
@@ -105,15 +132,18 @@ function targetOf(
     retry: spec.retry === null || spec.retry.numRetries === 0 ? null : compileRetry(spec.retry),
     hash: null,
     mirror: null,
-    edits: compileRouteEdits(spec, destination),
+    edits: compileRouteEdits(spec, destination, cors),
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),
     spec,
   }
 }
 
-/** The order of the gates of a call. What is not configured is not in it. */
-function gates(cluster: ClusterRuntime): readonly Policy[] {
+/**
+ * The order of the gates of a call. What is not configured is not in it. Faults come first: what they delay or abort holds no
+ * place further on. (CORS answers preflights before there is a call.)
+ */
+function gates(cluster: ClusterRuntime, fault: FaultGate | null): readonly Policy[] {
   const { limit, breaker, outlier } = cluster
-  return [limit, breaker, outlier].filter((p) => p !== null)
+  return [fault, limit, breaker, outlier].filter((p) => p !== null)
 }

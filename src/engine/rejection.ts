@@ -196,6 +196,11 @@ export function grpcStatusOf(httpStatus: number): number {
   }
 }
 
+/** The HTTP status that a status of gRPC stands for (google.rpc.Code). */
+export function httpStatusOf(grpcStatus: number): number {
+  return [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401][grpcStatus] ?? 500
+}
+
 // Weak: some are made for one call.
 const joined = new WeakMap<Rejection, Map<string, Rejection>>()
 

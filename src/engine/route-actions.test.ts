@@ -205,7 +205,7 @@ describe('a format in a header', () => {
     const lab = Lab.of({}, { name: 'r' })
     const { call } = lab.call()
     const headers: Record<string, string> = { 'x-a': 'one', 'x-empty': '' }
-    const exchange = Object.assign(new LabExchange('svc', true), { header: (name: string) => headers[name] })
+    const exchange = new LabExchange('svc', true, headers)
     const format = compileFormat(text)
     const seen = { request: exchange, call, response: null, routeName: 'r' }
     expect(typeof format === 'string' ? format : format(seen)).toBe(expected)

@@ -1,17 +1,23 @@
 import type { HeaderEdit, RouteSpec, WeightedCluster } from '../model/route.ts'
 import type { Call } from './call.ts'
+import { type Cors, joinResponseEdits } from './cors.ts'
 import { compileEdits, editList, editRecord } from './edits.ts'
 import type { FormatView, ResponseHeaders } from './format.ts'
 import { compilePathRewrite } from './path-rewrite.ts'
 import type { ResponseEdits, RouteEdits } from './route.ts'
 
 /** What a route and one of its destinations change; null = nothing. */
-export function compileRouteEdits(spec: RouteSpec, cluster: WeightedCluster | null): RouteEdits | null {
+export function compileRouteEdits(
+  spec: RouteSpec,
+  cluster: WeightedCluster | null,
+  cors: Cors | null,
+): RouteEdits | null {
   const { rewrite } = spec
   const path = rewrite === null || rewrite.path === null ? same : compilePathRewrite(rewrite.path, spec.match.path)
   const authority = cluster?.authority ?? rewrite?.authority ?? null
   const request = both(cluster?.headers?.request, spec.headers?.request)
-  const response = compileResponseEdits(spec, cluster)
+  // CORS has the last word: what the peer said of origins is not what the route says.
+  const response = joinResponseEdits(compileResponseEdits(spec, cluster), cors?.response ?? null)
   if (path === same && authority === null && request.length === 0 && response === null) return null
   const edits = compileEdits(request)
   return {
@@ -22,7 +28,7 @@ export function compileRouteEdits(spec: RouteSpec, cluster: WeightedCluster | nu
         editList(edits, headers, { request: call.exchange, call, response: null, routeName: spec.name })
     },
     response,
-    local: null,
+    local: cors?.response ?? null,
   }
 }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
 import { call, meshClient, type TestClient } from '../../test/support/mesh-client.ts'
-import type { HeaderEdit, RouteSpec } from '../model/route.ts'
+import type { CorsSpec, FaultSpec, HeaderEdit, RouteSpec } from '../model/route.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -113,6 +113,62 @@ describe('a route', () => {
       status: 200,
       text: '{"a":1}',
       headers: { 'content-type': 'application/json', 'x-path': '/p', 'content-length': '7' },
+    })
+  })
+
+  it('injects faults', async () => {
+    const fault: FaultSpec = {
+      delay: { ms: 60, perMillion: 1_000_000 },
+      abort: { perMillion: 1_000_000, how: { kind: 'header' } },
+      headers: [],
+      maxActive: Number.POSITIVE_INFINITY,
+    }
+    const { dispatcher } = await clientOf({ fault })
+    const begin = performance.now()
+    const headers = { 'x-envoy-fault-abort-request': '418' }
+    expect(await call(dispatcher, 'http://payments/', { headers })).toMatchObject({
+      status: 418,
+      text: 'fault filter abort\n',
+      headers: { 'x-inmesh-response-flags': 'DI,FI', 'x-inmesh-response-details': 'fault_filter_abort' },
+    })
+    expect(await call(dispatcher, 'http://payments/')).toMatchObject({ status: 200 })
+    expect(performance.now() - begin).toBeGreaterThanOrEqual(120)
+  })
+
+  it('answers preflights, and says to browsers what they may read', async () => {
+    const cors: CorsSpec = {
+      allowOrigins: [{ kind: 'exact', value: 'https://shop', ignoreCase: false }],
+      allowMethods: 'GET',
+      allowHeaders: '',
+      exposeHeaders: 'x-b',
+      maxAge: '',
+      allowCredentials: false,
+      forwardUnmatchedPreflights: true,
+    }
+    const { dispatcher, apply } = await clientOf({ cors }, (req, res) => {
+      res.setHeader('Access-Control-Allow-Origin', '*')
+      res.end(req.method)
+    })
+    const headers = { origin: 'https://shop', 'access-control-request-method': 'GET' }
+    const preflight = await call(dispatcher, 'http://payments/', { method: 'OPTIONS', headers })
+    expect(preflight).toMatchObject({
+      status: 200,
+      text: '',
+      headers: { 'access-control-allow-origin': 'https://shop', 'access-control-allow-methods': 'GET' },
+    })
+    const other = { ...headers, origin: 'https://evil' }
+    expect(await call(dispatcher, 'http://payments/', { method: 'OPTIONS', headers: other })).toMatchObject({
+      text: 'OPTIONS',
+      headers: { 'access-control-allow-origin': '*' },
+    })
+    const response = await fetch('http://payments/', { dispatcher, headers: { origin: 'https://shop' } } as RequestInit)
+    expect(response.headers.get('access-control-allow-origin')).toBe('https://shop')
+    expect(response.headers.get('access-control-expose-headers')).toBe('x-b')
+    await response.text()
+    apply({ payments: { endpoints: [], route: { cors } } })
+    expect(await call(dispatcher, 'http://payments/', { headers: { origin: 'https://shop' } })).toMatchObject({
+      status: 503,
+      headers: { 'access-control-allow-origin': 'https://shop' },
     })
   })
 })

@@ -39,13 +39,16 @@ export class LabExchange implements Exchange {
   rejection: Rejection | null = null
   call!: Call
 
-  constructor(authority: string, idempotent: boolean) {
+  private readonly headers: Readonly<Record<string, string>>
+
+  constructor(authority: string, idempotent: boolean, headers: Readonly<Record<string, string>> = {}) {
     this.authority = authority
+    this.headers = headers
     this.idempotent = idempotent
     this.method = idempotent ? 'GET' : 'POST'
   }
-  header(): undefined {
-    return undefined
+  header(name: string): string | undefined {
+    return this.headers[name]
   }
   open(call: Call, host: HostRuntime): LabAttempt {
     const attempt = new LabAttempt(call, host)
@@ -86,8 +89,13 @@ export class Lab {
     return this.engine.clusters.get('c')!
   }
 
-  call(idempotent = true): LabExchange {
-    const exchange = new LabExchange('svc', idempotent)
+  call(
+    idempotent = true,
+    headers: Readonly<Record<string, string>> = {},
+    callerDeadline = Number.POSITIVE_INFINITY,
+  ): LabExchange {
+    const exchange = new LabExchange('svc', idempotent, headers)
+    exchange.callerDeadline = callerDeadline
     const target = this.engine.outbound('svc')!.match(exchange, this.random)
     if (target.kind !== 'route') throw new Error(`no route, but ${target.kind}`)
     exchange.call = new Call(this.engine, exchange, target)
