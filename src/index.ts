@@ -1,3 +1,14 @@
+export type {
+  ExplainedAnswer,
+  ExplainedDestination,
+  ExplainedEdits,
+  ExplainedHost,
+  ExplainedPolicy,
+  ExplainedRule,
+  ExplainRequest,
+  Explanation,
+} from './engine/explain/explanation.ts'
+export { formatExplanation } from './engine/explain/format-explanation.ts'
 export { ConfigError, type ErrorCode, ErrorCodes, formatProblem, InmeshError, type Problem } from './errors.ts'
 export type { MeshDispatcher } from './http/dispatcher.ts'
 export type { MeshFetch } from './http/fetch/fetch.ts'

@@ -2,6 +2,8 @@ import type { RequestListener, Server } from 'node:http'
 import { Agent } from 'undici'
 import { ControlPlaneLink } from './control-plane-link.ts'
 import { Engine } from './engine/engine.ts'
+import { explain } from './engine/explain/explain.ts'
+import type { ExplainRequest, Explanation } from './engine/explain/explanation.ts'
 import { systemRandom } from './engine/random.ts'
 import { InmeshError } from './errors.ts'
 import { MeshDispatcher } from './http/dispatcher.ts'
@@ -97,6 +99,7 @@ export class Mesh {
         waitingFor: () => this.#waitingFor(),
         metrics: () => this.#telemetry.scrape(),
         configDump: () => this.status(),
+        explain: (request) => this.explain(request),
       })
     }
     for (const name of preload) this.#link.xds.watchAuthority(name)
@@ -126,7 +129,7 @@ export class Mesh {
     return this.#serve((options) => wrapServer(server, options))
   }
 
-  /** Loopback port of /ready, /metrics and /config_dump; null = none. */
+  /** Loopback port of /ready, /metrics, /config_dump and /explain; null = none. */
   get adminPort(): number | null {
     return this.#admin?.port ?? null
   }
@@ -185,6 +188,23 @@ export class Mesh {
   off<K extends keyof MeshEventMap>(event: K, listener: (...args: MeshEventMap[K]) => void): this {
     this.#events.off(event, listener as never)
     return this
+  }
+
+  /**
+   * Which rule such a request matches and why those before it do not, where it goes, which policies apply, which hosts may get
+   * it and why others do not: by the rules and the state of this moment. Sends and changes nothing.
+   *
+   *     console.log(formatExplanation(mesh.explain({ url: 'http://payments/charge', headers: { 'x-user': 'beta' } })))
+   *
+   * @throws InmeshError ERR_INMESH_INVALID_OPTION for what is no absolute URL
+   */
+  explain(request: ExplainRequest): Explanation {
+    if (!URL.canParse(request.url))
+      throw new InmeshError(
+        'ERR_INMESH_INVALID_OPTION',
+        `url is ${JSON.stringify(request.url)}: expected an absolute URL`,
+      )
+    return explain(this.#engine, request)
   }
 
   /** What this process is, has and waits for; the content of /config_dump. */

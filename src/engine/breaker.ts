@@ -52,6 +52,12 @@ export class Breaker implements Policy {
     return undefined
   }
 
+  peek(now: number): Rejection | undefined {
+    if (this.state === 'closed' || (this.state === 'open' && now >= this.openUntil)) return undefined
+    if (this.state === 'open') return rejections.breakerOpen
+    return this.probes.size >= this.spec.halfOpenProbes && now < this.nextProbeAt ? rejections.breakerOpen : undefined
+  }
+
   outcome(call: Call, outcome: Outcome, now: number): void {
     const verdict = verdictOf(outcome)
     if (verdict === Verdict.None) return

@@ -11,9 +11,12 @@ export class RequestLimit implements Policy {
     this.cluster = cluster
   }
   enter(): Rejection | undefined {
-    if (this.calls >= this.cluster.spec.limits.maxRequests) return rejections.overflow
-    this.calls++
-    return undefined
+    const refusal = this.peek()
+    if (refusal === undefined) this.calls++
+    return refusal
+  }
+  peek(): Rejection | undefined {
+    return this.calls >= this.cluster.spec.limits.maxRequests ? rejections.overflow : undefined
   }
   leave(_call: Call): void {
     this.calls--

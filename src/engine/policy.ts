@@ -12,6 +12,8 @@ export interface Policy {
    * add to `call.holdMs`: the call then waits that long before its first attempt.
    */
   enter?(call: Call, now: number): Rejection | typeof HOLD | undefined
+  /** What `enter` would refuse with at this moment, without letting anybody in; for explain. */
+  peek?(now: number): Rejection | undefined
   /**
    * When the head of a response came, or when an attempt ended without one. A body that breaks after its head was
    * delivered is told as a second outcome, of kind Reset or the like.

@@ -1,7 +1,13 @@
 import { request } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
+import type { ExplainRequest, Explanation } from '../engine/explain/explanation.ts'
 import { InmeshError } from '../errors.ts'
 import { type AdminServer, type AdminSources, startAdminServer } from './admin-server.ts'
+
+const nothing: Explanation = {
+  ...{ method: 'GET', authority: 'a', path: '/', outcome: 'not-configured', summary: 'nothing is known of a' },
+  ...{ routeTable: null, virtualHost: null, rules: [], destinations: [], notes: [] },
+}
 
 const open: AdminServer[] = []
 afterEach(async () => {
@@ -13,6 +19,7 @@ async function start(sources: Partial<AdminSources> = {}): Promise<AdminServer> 
     waitingFor: () => [],
     metrics: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'up 1\n' }),
     configDump: () => ({}),
+    explain: () => nothing,
     ...sources,
   })
   open.push(server)
@@ -56,6 +63,26 @@ describe('the admin port', () => {
     })
     const { body } = await ask(port, '/config_dump')
     expect(JSON.parse(body)).toEqual({ token: '[redacted]', clusters: { a: { n: 1 } } })
+  })
+
+  it('explains a request, as text or as JSON', async () => {
+    const asked: ExplainRequest[] = []
+    const { port } = await start({
+      explain: (request) => {
+        asked.push(request)
+        return nothing
+      },
+    })
+    const query = new URLSearchParams({ url: 'http://a/b?c=1', method: 'POST' })
+    for (const line of ['X-User: beta', 'x-user:two', '__proto__: x']) query.append('header', line)
+    expect(await ask(port, `/explain?${query}`)).toMatchObject({
+      status: 200,
+      body: expect.stringContaining('GET http://a/'),
+    })
+    expect(asked[0]).toMatchObject({ url: 'http://a/b?c=1', method: 'POST', headers: { 'x-user': 'beta,two' } })
+    expect(JSON.parse((await ask(port, '/explain?url=http://a/&format=json')).body)).toEqual(nothing)
+    for (const bad of ['/explain', '/explain?url=payments', '/explain?url=http://a/&header=x'])
+      expect((await ask(port, bad)).status).toBe(400)
   })
 
   it('refuses names that merely resolve to loopback', async () => {
