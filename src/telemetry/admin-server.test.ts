@@ -111,6 +111,7 @@ describe('the admin port', () => {
       waitingFor: () => [],
       metrics: async () => ({ contentType: '', body: '' }),
       configDump: () => 0,
+      explain: () => nothing,
     }).catch((e: unknown) => e)
     expect(error).toBeInstanceOf(InmeshError)
     expect((error as Error).message).toBe(

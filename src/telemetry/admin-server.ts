@@ -1,8 +1,8 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { ExplainRequest, Explanation } from '../engine/explain/explanation.ts'
-import { formatExplanation } from '../engine/explain/format-explanation.ts'
 import { InmeshError } from '../errors.ts'
+import { explainAnswer } from './admin-explain.ts'
 import type { ScrapeText } from './exposition.ts'
 import { redact } from './redact.ts'
 
@@ -72,32 +72,8 @@ async function answer(req: IncomingMessage, res: ServerResponse, sources: AdminS
   if (path === '/config_dump') {
     return send(res, 200, 'application/json', `${JSON.stringify(redact(sources.configDump()), null, 2)}\n`)
   }
-  if (path === '/explain') return answerExplain(req, res, sources)
+  if (path === '/explain') return send(res, ...explainAnswer(req, sources))
   send(res, 404, 'text/plain', 'GET /ready, /metrics, /config_dump or /explain?url=URL\n')
-}
-
-function answerExplain(req: IncomingMessage, res: ServerResponse, sources: AdminSources): void {
-  const query = new URL(req.url ?? '/', 'http://localhost').searchParams
-  const url = query.get('url') ?? ''
-  if (!URL.canParse(url))
-    return send(res, 400, 'text/plain', 'GET /explain?url=http://HOST/PATH[&method=GET][&header=NAME:VALUE]\n')
-  const headers = new Map<string, string>()
-  for (const line of query.getAll('header')) {
-    const at = line.indexOf(':')
-    if (at < 1) return send(res, 400, 'text/plain', `header is ${JSON.stringify(line)}: expected NAME:VALUE\n`)
-    const name = line.slice(0, at).trim().toLowerCase()
-    const before = headers.get(name)
-    const value = line.slice(at + 1).trim()
-    headers.set(name, before === undefined ? value : `${before},${value}`)
-  }
-  const explanation = sources.explain({
-    url,
-    method: query.get('method') ?? 'GET',
-    headers: Object.fromEntries(headers),
-  })
-  if (req.headers.accept?.includes('application/json') || query.get('format') === 'json')
-    return send(res, 200, 'application/json', `${JSON.stringify(redact(explanation), null, 2)}\n`)
-  send(res, 200, 'text/plain; charset=utf-8', `${formatExplanation(explanation)}\n`)
 }
 
 function send(res: ServerResponse, status: number, type: string, body: string): void {

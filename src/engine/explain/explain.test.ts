@@ -317,7 +317,7 @@ describe('an explanation and the decision', () => {
           continue
         }
         const call = new Call(lab.engine, new AskedRequest({ url: 'http://svc/' }), found)
-        seen.push(found.cluster.pick(null, call.hash)?.address ?? 'nobody')
+        seen.push(found.cluster.pick(call, null, 0)?.address ?? 'nobody')
       }
       return seen
     }

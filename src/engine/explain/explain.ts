@@ -175,7 +175,7 @@ function chosenBy({ hash, cluster }: Route, call: Call): string | null {
   const { policy } = cluster.spec.lb
   if (hash === null || (policy !== 'RING_HASH' && policy !== 'MAGLEV') || cluster.usable.length === 0) return null
   call.hash = hash.hash(call)
-  const host = call.hash === 0 ? null : cluster.pick(null, call.hash)
+  const host = call.hash === null ? null : cluster.pick(call, null, call.env.clock.now())
   return host === null ? null : hostName(host)
 }
 
