@@ -13,7 +13,7 @@ export { ConfigError, type ErrorCode, ErrorCodes, formatProblem, InmeshError, ty
 export type { MeshDispatcher } from './http/dispatcher.ts'
 export type { MeshFetch } from './http/fetch/fetch.ts'
 export { getPeer } from './http/peer.ts'
-export { type CloseMeshOptions, createMesh, type Mesh } from './mesh.ts'
+export { type CloseMeshOptions, createMesh, type Mesh, type ServeOptions } from './mesh.ts'
 export type { MeshEventMap } from './mesh-events.ts'
 export { jsonLogger, type Logger, type LogLevel, silentLogger } from './model/logger.ts'
 export type { Peer } from './model/peer.ts'

@@ -26,6 +26,9 @@ export interface CloseMeshOptions {
   graceMs?: number
 }
 
+/** How a server of the mesh serves. */
+export type ServeOptions = Pick<MeshServerOptions, 'http2' | 'showTls'>
+
 /**
  * The mesh inside this process: what it dials and what it serves. Made by `createMesh`.
  *
@@ -120,13 +123,13 @@ export class Mesh {
    * Serves HTTP in the mesh: mutual TLS and plaintext on one port as policy allows, callers verified and authorized before
    * the listener sees them. `listener` is any `(req, res)`: a function, an Express or Koa (`app.callback()`) app.
    */
-  createServer(listener: RequestListener): ServedServer {
-    return this.#serve((options) => createMeshServer(listener, options))
+  createServer(listener: RequestListener, options: ServeOptions = {}): ServedServer {
+    return this.#serve((internal) => createMeshServer(listener, { ...internal, ...options }))
   }
 
   /** Puts an existing node:http server, not yet listening, behind the mesh; for frameworks that make their own. */
-  wrap(server: Server): ServedServer {
-    return this.#serve((options) => wrapServer(server, options))
+  wrap(server: Server, options: ServeOptions = {}): ServedServer {
+    return this.#serve((internal) => wrapServer(server, { ...internal, ...options }))
   }
 
   /** Loopback port of /ready, /metrics, /config_dump and /explain; null = none. */

@@ -20,7 +20,7 @@ const EXCHANGE = Symbol('inmesh.exchange')
 type Tracked = ServerResponse & { [EXCHANGE]?: InboundExchange }
 
 /** A draining server's mark: this request was not begun, so it may be sent elsewhere whatever it is. */
-const notStartedHeaders = { 'x-inmesh-not-started': '1', connection: 'close' }
+const notStartedHeaders = { 'x-inmesh-not-started': '1' }
 
 const noPolicy = new Rejection({
   status: 503,
@@ -71,7 +71,7 @@ export class Admission {
     const exchange = this.read(request, response)
     if (!(exchange instanceof InboundExchange)) {
       response.shouldKeepAlive = false
-      response.writeHead(exchange.status, { 'content-type': 'text/plain', connection: 'close' })
+      response.writeHead(exchange.status, { 'content-type': 'text/plain' })
       response.end(`${exchange.message}\n`)
       return
     }

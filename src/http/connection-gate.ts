@@ -12,8 +12,10 @@ export interface ConnectionGateOptions {
   readonly showTls: boolean
   readonly holdTimeoutMs: number
   readonly maxHeld: number
+  /** Whether HTTP/2 is offered besides HTTP/1.1. */
+  readonly http2: boolean
   /** A connection that HTTP may read from. */
-  readonly accepted: (socket: Socket) => void
+  readonly accepted: (socket: Socket, protocol: 'http1' | 'h2') => void
 }
 
 /** ms for the first byte; HTTP's own limits begin later. */
@@ -21,7 +23,7 @@ const FIRST_BYTE_TIMEOUT_MS = 5_000
 /** ms between two looks whether identity and policy are there; only while somebody waits for them. */
 const HELD_CHECK_MS = 20
 
-type Kind = 'tls' | 'plaintext'
+type Kind = 'tls' | 'plaintext' | 'h2'
 
 /**
  * Decides about each new connection by its first bytes and the policy of this moment: TLS goes to the secure port,
@@ -38,7 +40,10 @@ export class ConnectionGate {
 
   constructor(options: ConnectionGateOptions) {
     this.options = options
-    this.secure = new SecurePort(options)
+    this.secure = new SecurePort({
+      ...options,
+      accepted: (socket) => options.accepted(socket, socket.alpnProtocol === 'h2' ? 'h2' : 'http1'),
+    })
   }
 
   take(socket: Socket): void {
@@ -65,9 +70,9 @@ export class ConnectionGate {
     const inbound = this.options.inbound()
     if (inbound === undefined) return false
     const { tlsMode } = inbound.spec
-    if (kind === 'plaintext') {
+    if (kind !== 'tls') {
       if (tlsMode === 'STRICT') this.refuse(socket, 'plaintext refused: the policy of this port is STRICT')
-      else this.options.accepted(socket)
+      else this.options.accepted(socket, kind === 'h2' && this.options.http2 ? 'h2' : 'http1')
       return true
     }
     if (tlsMode === 'DISABLE') {

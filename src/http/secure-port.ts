@@ -14,6 +14,7 @@ export interface SecurePortOptions {
   readonly logger: Logger
   /** Lets the app see that the connection is encrypted (`req.socket.encrypted`, Express' `req.protocol`). */
   readonly showTls: boolean
+  readonly http2: boolean
   /** A connection whose peer is verified. */
   readonly accepted: (socket: TLSSocket) => void
 }
@@ -71,7 +72,7 @@ export class SecurePort {
       requestCert: true,
       rejectUnauthorized: true,
       minVersion: 'TLSv1.3',
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: this.options.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
     })
     server.on('secureConnection', (socket) => this.verified(socket))

@@ -8,6 +8,7 @@ import { type Logger, silentLogger } from '../model/logger.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { Admission } from './admission.ts'
 import { ConnectionGate } from './connection-gate.ts'
+import { H2Port } from './h2-port.ts'
 
 export interface MeshServerOptions {
   /** What is enforced now; undefined = not known yet: connections wait. Asked for every connection and request. */
@@ -24,6 +25,11 @@ export interface MeshServerOptions {
   readonly maxHeld?: number
   /** Lets the app see that connections are encrypted (`req.protocol` of Express says https then). Default false. */
   readonly showTls?: boolean
+  /**
+   * Also speaks HTTP/2, on the same port. Default false: frameworks that extend node:http's own request objects (Express)
+   * cannot take requests of HTTP/2; Koa, Fastify and plain listeners can.
+   */
+  readonly http2?: boolean
 }
 
 export interface CloseOptions {
@@ -51,6 +57,9 @@ export class MeshServer {
   readonly server: Server
   private readonly admission: Admission
   private readonly gate: ConnectionGate
+  private readonly h2: H2Port | null
+  /** To the app. */
+  private readonly pass: (request: IncomingMessage, response: ServerResponse) => void
   private closed: Promise<void> | null = null
 
   /** Takes over a server that does not listen yet; its listeners stay. */
@@ -62,6 +71,8 @@ export class MeshServer {
       telemetry: options.telemetry ?? null,
     })
     const pass = server.emit.bind(server) as (event: string, ...args: unknown[]) => boolean
+    this.pass = (request, response) => void pass('request', request, response)
+    this.h2 = options.http2 === true ? new H2Port((req, res) => this.admission.request(req, res, this.pass)) : null
     this.gate = new ConnectionGate({
       inbound: options.inbound,
       identity: options.identity,
@@ -69,7 +80,11 @@ export class MeshServer {
       showTls: options.showTls ?? false,
       holdTimeoutMs: options.holdTimeoutMs ?? 10_000,
       maxHeld: options.maxHeld ?? 1_024,
-      accepted: (socket) => pass('connection', socket),
+      http2: this.h2 !== null,
+      accepted: (socket, protocol) => {
+        if (protocol === 'h2') this.h2!.take(socket)
+        else pass('connection', socket)
+      },
     })
     server.headersTimeout = HEADERS_TIMEOUT_MS
     server.keepAliveTimeout = KEEP_ALIVE_MS
@@ -92,6 +107,7 @@ export class MeshServer {
   /** From now on every answer asks its client to close the connection; requests are served as before. */
   drain(): void {
     if (this.admission.phase === 'open') this.admission.drain('draining')
+    this.h2?.drain()
   }
 
   /**
@@ -106,6 +122,7 @@ export class MeshServer {
   private async end(graceMs: number): Promise<void> {
     const { server, admission } = this
     admission.drain('closing')
+    this.h2?.drain()
     // node:http's own close would cut idle connections, and with them requests that are on their way.
     const stopped = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()))
     if (admission.active > 0) {
@@ -127,11 +144,10 @@ export class MeshServer {
   /** Stands before the server's own events: an own property, so that nobody else's server is touched. */
   private intercept(pass: (event: string, ...args: unknown[]) => boolean): void {
     const { server, admission } = this
-    const request = (a: IncomingMessage, b: ServerResponse) => void pass('request', a, b)
     server.emit = ((event: string, a?: unknown, b?: unknown, c?: unknown): boolean => {
       switch (event) {
         case 'request':
-          admission.request(a as IncomingMessage, b as ServerResponse, request)
+          admission.request(a as IncomingMessage, b as ServerResponse, this.pass)
           return true
         case 'connection':
           this.gate.take(a as Socket)

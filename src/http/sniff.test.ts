@@ -11,8 +11,13 @@ describe('the first bytes of a connection', () => {
   })
 
   it('tell an HTTP request line', () => {
-    for (const line of ['GET / HTTP/1.1', 'options * HTTP/1.1', 'P'])
+    for (const line of ['GET / HTTP/1.1', 'options * HTTP/1.1', 'POST', 'PRO', 'PR/'])
       expect(readFirstBytes(Buffer.from(line))).toBe('plaintext')
+  })
+
+  it('tell the preface of HTTP/2', () => {
+    for (let n = 1; n < 4; n++) expect(readFirstBytes(Buffer.from('PRI '.slice(0, n)))).toBe('more')
+    expect(readFirstBytes(Buffer.from('PRI * HTTP/2.0'))).toBe('h2')
   })
 
   it('are not decided about before there are enough of a TLS record', () => {
