@@ -39,6 +39,8 @@ export class Call extends TimerNode {
   latest: Attempt | null = null
   /** Of the request, for consistent hashing; null = none. */
   hash: Hash64 | null = null
+  /** Set-Cookie lines that the caller gets (hash policy); null = none. */
+  cookies: string[] | null = null
   /** ms to wait before the first attempt; gates may raise it (an injected delay). */
   holdMs = 0
   /** Flag DI besides what else is to be said. */

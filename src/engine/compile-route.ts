@@ -5,6 +5,7 @@ import { type CompiledMatch, compileMatch } from './compile-match.ts'
 import { type Cors, compileCors } from './cors.ts'
 import type { RequestView } from './exchange.ts'
 import { FaultGate } from './fault.ts'
+import { compileHash } from './hash-policy.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
 import { compileRedirect } from './redirect.ts'
@@ -130,7 +131,7 @@ function targetOf(
     timeoutUntilHeaders: spec.timeoutUntilHeaders,
     tryTimeoutMs: spec.retry?.perTryTimeoutMs ?? Number.POSITIVE_INFINITY,
     retry: spec.retry === null || spec.retry.numRetries === 0 ? null : compileRetry(spec.retry),
-    hash: null,
+    hash: compileHash(spec.hash),
     mirror: null,
     edits: compileRouteEdits(spec, destination, cors),
     policies,

@@ -22,6 +22,8 @@ export interface Exchange extends RequestView {
   readonly replayable: boolean
   /** Monotonic ms of the engine's clock; Infinity = none. */
   readonly callerDeadline: number
+  /** IP address of whoever made the request in whose handling this call is made; absent = it is made on nobody's behalf. */
+  readonly sourceAddress?: string | undefined
   /** Makes the object of one try and does not start it. */
   open(call: Call, host: HostRuntime): Attempt
   /**

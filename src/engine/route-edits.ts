@@ -3,6 +3,7 @@ import type { Call } from './call.ts'
 import { type Cors, joinResponseEdits } from './cors.ts'
 import { compileEdits, editList, editRecord } from './edits.ts'
 import type { FormatView, ResponseHeaders } from './format.ts'
+import { compileCookies } from './hash-policy.ts'
 import { compilePathRewrite } from './path-rewrite.ts'
 import type { ResponseEdits, RouteEdits } from './route.ts'
 
@@ -17,7 +18,8 @@ export function compileRouteEdits(
   const authority = cluster?.authority ?? rewrite?.authority ?? null
   const request = both(cluster?.headers?.request, spec.headers?.request)
   // CORS has the last word: what the peer said of origins is not what the route says.
-  const response = joinResponseEdits(compileResponseEdits(spec, cluster), cors?.response ?? null)
+  const own = joinResponseEdits(compileResponseEdits(spec, cluster), compileCookies(spec.hash))
+  const response = joinResponseEdits(own, cors?.response ?? null)
   if (path === same && authority === null && request.length === 0 && response === null) return null
   const edits = compileEdits(request)
   return {

@@ -9,6 +9,7 @@ import type { FormatView } from '../engine/format.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
+import { callContext } from '../telemetry/context.ts'
 import { HttpAttempt } from './attempt.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
 import { type HeaderList, headerList, headerOf } from './headers.ts'
@@ -76,6 +77,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   /** undici's callers give a signal, not a time. */
   get callerDeadline(): number {
     return Number.POSITIVE_INFINITY
+  }
+
+  get sourceAddress(): string | undefined {
+    return callContext.getStore()?.remoteAddress
   }
 
   header(name: string): string | undefined {

@@ -12,6 +12,8 @@ export interface CallContext {
   /** '' when absent or longer than 8 KiB. */
   readonly baggage: string
   readonly requestId: string
+  /** IP address of the peer that made the request; absent = unknown. */
+  readonly remoteAddress?: string
   /** b3 and x-b3-* headers as name, value, name, value...; null = none. */
   readonly b3: readonly string[] | null
   /** OpenTelemetry's context with the span to be the parent, when a tracer provider is registered and the trace is recorded. */

@@ -67,6 +67,7 @@ class Inflight implements ServerRequest {
   otel: Context | null = null
   span: Span | null = null
   readonly peer: Peer | null
+  readonly remoteAddress: string
   readonly startedAt: number
 
   constructor(head: RequestHead, now: number) {
@@ -84,6 +85,7 @@ class Inflight implements ServerRequest {
     const id = head.peer === null ? undefined : head.header('x-request-id')
     this.requestId = id === undefined || id === '' || id.length > MAX_REQUEST_ID ? newRequestId() : id
     this.peer = head.peer
+    this.remoteAddress = head.remoteAddress
     this.startedAt = now
   }
 }
