@@ -1,5 +1,4 @@
 import * as z from 'zod'
-import { retryOnWords } from '../../src/model/route.ts'
 import {
   destinationHost,
   duration,
@@ -13,8 +12,8 @@ import {
   stringMatchOrPresent,
   uint32,
 } from './fields.ts'
+import { checkHttpRetry, httpRetry } from './http-retry.ts'
 import { type Kind, type Report, unsupported } from './kind.ts'
-import { suggest } from './suggest.ts'
 
 const headerMatches = z.record(headerName, stringMatchOrPresent)
 
@@ -32,15 +31,6 @@ const httpMatch = z.strictObject({
   sourceLabels: labels.default({}),
   sourceNamespace: namespaceName.optional(),
   gateways: z.array(z.string()).optional(),
-})
-
-const retries = z.strictObject({
-  /** Retries, so at most 1 + this many tries; absent = 0 = none. */
-  attempts: uint32.default(0),
-  perTryTimeout: duration(1).optional(),
-  retryOn: z.string().optional(),
-  /** First interval of the back-off. */
-  backoff: duration(1).optional(),
 })
 
 const httpRoute = z.strictObject({
@@ -63,7 +53,7 @@ const httpRoute = z.strictObject({
     .min(1, 'must name at least one destination'),
   /** ms; 0 = none. Absent: ServicePolicy or the default decides. */
   timeout: duration(0).optional(),
-  retries: retries.optional(),
+  retries: httpRetry.optional(),
 })
 
 const schema = z.strictObject({
@@ -100,7 +90,8 @@ export const virtualService: Kind<'VirtualService', typeof schema> = {
     spec.http.forEach((route, index) => {
       checkWeights(route, index, report)
       checkMatches(route, index, report)
-      checkRetries(route, index, report)
+      if (route.retries !== undefined)
+        checkHttpRetry(route.retries, route.timeout ?? 0, ['http', index, 'retries'], report)
     })
     const last = spec.http.findIndex((route) => route.match.length === 0 || route.match.some(isCatchAll))
     if (last >= 0 && last < spec.http.length - 1)
@@ -147,28 +138,6 @@ function checkMatches(route: HttpRoute, index: number, report: Report): void {
     if (match.gateways !== undefined && Object.keys(match.sourceLabels).length > 0)
       report('warning', [...path, 'sourceLabels'], 'is ignored because gateways is set')
   })
-}
-
-function checkRetries(route: HttpRoute, index: number, report: Report): void {
-  const { retries } = route
-  if (retries === undefined) return
-  const path = ['http', index, 'retries']
-  for (const field of ['retryOn', 'perTryTimeout', 'backoff'] as const)
-    if (retries.attempts === 0 && retries[field] !== undefined)
-      report('error', [...path, field], 'is configured but attempts is 0, which switches retries off')
-  if (retries.perTryTimeout !== undefined && (route.timeout ?? 0) > 0 && retries.perTryTimeout >= route.timeout!)
-    report('warning', [...path, 'perTryTimeout'], 'has no effect: it is not shorter than timeout')
-  if (retries.retryOn === undefined) return
-  for (const part of retries.retryOn.split(',')) {
-    const word = part.trim()
-    if (word !== part) report('warning', [...path, 'retryOn'], `Istio refuses the blanks around "${word}"`)
-    if (!isRetryWord(word))
-      report('error', [...path, 'retryOn'], `"${word}" is not a retry condition`, suggest(word, retryOnWords))
-  }
-}
-
-function isRetryWord(word: string): boolean {
-  return (retryOnWords as readonly string[]).includes(word) || /^[1-5]\d\d$/.test(word)
 }
 
 /** Matches whatever comes (Istio: prefix "/" or regex ".*" and nothing else). */
