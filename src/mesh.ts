@@ -82,6 +82,7 @@ export class Mesh {
       identity: this.#link.identity,
       want: (authority) => this.#link.xds.watchAuthority(authority),
       passthrough: this.#passthrough,
+      dialAbsent: options.dialAbsent,
     })
     this.fetch = meshFetch(this.dispatcher)
     this.#events.on('nack', ({ typeUrl, errors }) => {

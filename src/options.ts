@@ -36,6 +36,11 @@ export interface MeshOptions {
   weight?: number
   /** How long ready() waits, ms; default 10,000. */
   readyTimeoutMs?: number
+  /**
+   * Dial names of which the control plane says that they do not exist, unencrypted. Default false: such calls are answered with
+   * 502. inmesh's own control plane never says so; its MeshConfig decides about unknown hosts. INMESH_DIAL_ABSENT (true, false).
+   */
+  dialAbsent?: boolean
   /** Names this process will call: subscribed at start instead of at the first call. */
   preload?: readonly string[]
   /** Default: JSON lines on stderr from INMESH_LOG_LEVEL (debug, info, warn, error; default warn). */
@@ -53,6 +58,7 @@ export interface ResolvedOptions {
   address: string | null
   weight: number
   readyTimeoutMs: number
+  dialAbsent: boolean
   preload: readonly string[]
   logger: Logger
 }
@@ -93,6 +99,7 @@ export function resolveOptions(options: MeshOptions, env: Env = process.env): Re
     address: options.address ?? env.INMESH_ADDRESS ?? null,
     weight: integer('weight', 'INMESH_WEIGHT', options.weight ?? env.INMESH_WEIGHT ?? 1, 1, 1000),
     readyTimeoutMs: integer('readyTimeoutMs', '', options.readyTimeoutMs ?? 10_000, 1, 86_400_000),
+    dialAbsent: options.dialAbsent ?? yesOrNo('dialAbsent', 'INMESH_DIAL_ABSENT', env.INMESH_DIAL_ABSENT),
     preload: options.preload ?? [],
     logger: options.logger ?? jsonLogger(logLevel(env.INMESH_LOG_LEVEL), { service }),
   }
@@ -128,6 +135,12 @@ function integer(option: string, variable: string, value: string | number, least
   if (!Number.isInteger(number) || number < least || number > most)
     throw invalid(option, variable, `a whole number from ${least} to ${most}`, value)
   return number
+}
+
+function yesOrNo(option: string, variable: string, text: string | undefined): boolean {
+  if (text === undefined || text === '' || text === 'false') return false
+  if (text === 'true') return true
+  throw invalid(option, variable, 'true or false', text)
 }
 
 function parseLabels(text: string | undefined): Record<string, string> {

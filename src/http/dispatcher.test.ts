@@ -259,12 +259,12 @@ describe('configuration that is not there yet', () => {
     await expect(waiting).rejects.toBeInstanceOf(errors.RequestAbortedError)
   })
 
-  it('that says "not in the mesh" lets calls out by the plain dispatcher, or not at all', async () => {
+  it('that says "not in the mesh" refuses calls, or lets them out where that was asked for', async () => {
     const { port } = await serve(echo)
     const absent = { absent: new Set([`127.0.0.1:${port}`]) }
     const plain = new Agent()
     closing.push(() => plain.close())
-    const open = client({}, { passthrough: plain })
+    const open = client({}, { passthrough: plain, dialAbsent: true })
     const before = call(open.dispatcher, `http://127.0.0.1:${port}/x`, {
       method: 'POST',
       body: Readable.from(['a', 'b']),
@@ -272,9 +272,11 @@ describe('configuration that is not there yet', () => {
     open.apply({}, absent)
     expect(JSON.parse((await before).text)).toMatchObject({ url: '/x', body: 'ab' })
     expect((await call(open.dispatcher, `http://127.0.0.1:${port}/y`)).status).toBe(200)
-    const shut = client({})
+    const shut = client({}, { passthrough: plain })
+    const waiting = call(shut.dispatcher, `http://127.0.0.1:${port}/`)
     shut.apply({}, absent)
     expect(await call(shut.dispatcher, `http://127.0.0.1:${port}/`)).toMatchObject({ status: 502 })
+    expect((await waiting).status).toBe(502)
   })
 
   it('of a route out of the mesh passes on, aborts included', async () => {

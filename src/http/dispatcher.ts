@@ -22,6 +22,8 @@ export interface MeshDispatcherOptions {
   readonly want: (authority: string) => void
   /** Where calls go that the mesh knows nothing of; null = they are answered with 502. */
   readonly passthrough: Dispatcher | null
+  /** Names that the control plane says do not exist are dialled as they are, unencrypted. Default false: 502. */
+  readonly dialAbsent?: boolean
   /** ms that a call waits for the configuration of its authority before it is answered with 503. Default 10,000. */
   readonly holdTimeoutMs?: number
 }
@@ -60,6 +62,7 @@ export class MeshDispatcher extends Dispatcher {
   private readonly identity: IdentityState | null
   private readonly want: (authority: string) => void
   private readonly passthrough: Dispatcher | null
+  private readonly dialAbsent: boolean
   private readonly holdTimeoutMs: number
   private readonly stopListening: () => void
   private readonly links = new Set<HttpHostLink>()
@@ -80,6 +83,7 @@ export class MeshDispatcher extends Dispatcher {
     this.identity = options.identity
     this.want = options.want
     this.passthrough = options.passthrough
+    this.dialAbsent = options.dialAbsent ?? false
     this.holdTimeoutMs = options.holdTimeoutMs ?? 10_000
     const stopIdentity = this.watchIdentity()
     const stopEngine = this.engine.onApply(() => this.configurationChanged())
@@ -98,8 +102,11 @@ export class MeshDispatcher extends Dispatcher {
     }
     const authority = options.method === 'CONNECT' ? null : this.authorityOf(options.origin)
     const outbound = authority === null ? undefined : this.engine.outbound(authority)
-    if (authority === null || (outbound === undefined && this.engine.isAbsent(authority)))
-      return this.passOn(authority ?? '', options, handler)
+    if (authority === null) return this.passOn('', options, handler)
+    if (outbound === undefined && this.engine.isAbsent(authority)) {
+      if (this.dialAbsent) return this.passOn(authority, options, handler)
+      return this.refuse(authority, options, handler)
+    }
     let exchange: HttpExchange
     try {
       exchange = new HttpExchange(this, authority, options, handler)
@@ -121,7 +128,8 @@ export class MeshDispatcher extends Dispatcher {
       if (outbound === undefined && !this.engine.isAbsent(authority)) continue
       this.held.release(authority, (exchange) => {
         if (outbound !== undefined) exchange.run(this.engine, outbound)
-        else this.relay(exchange)
+        else if (this.dialAbsent) this.relay(exchange)
+        else exchange.reply(rejectionReply(notInMesh))
       })
     }
   }
@@ -195,9 +203,13 @@ export class MeshDispatcher extends Dispatcher {
   /** Not the mesh's: as if there were none. */
   private passOn(authority: string, options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     if (this.passthrough !== null) return this.passthrough.dispatch(options, handler)
+    return this.refuse(authority, options, handler)
+  }
+
+  private refuse(authority: string, options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     const exchange = new HttpExchange(this, authority, options, handler)
     this.enter(exchange)
-    if (exchange.begin()) this.relay(exchange)
+    if (exchange.begin()) exchange.reply(rejectionReply(notInMesh))
     return true
   }
 
