@@ -56,6 +56,11 @@ export class Revisions {
     return { revision: this.#translation?.revision ?? 0, error: this.#error }
   }
 
+  /** What is being served; there once `start` has resolved. */
+  get translation(): Translation {
+    return this.#translation!
+  }
+
   /** Publishes what is stored and follows the store from there. Rejects when the store cannot be read or translated at all. */
   async start(): Promise<void> {
     this.#debounce.hit(this.#options.clock.now())

@@ -159,6 +159,7 @@ async function start(
       ...{ store, apply, createToken, metrics },
       clients: () => clients.list(clock.now()),
       revision: () => revisions.status,
+      translation: () => revisions.translation,
       faults: () => ads.faults,
       trustBundlePem: authority.rootPem,
     },

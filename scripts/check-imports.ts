@@ -21,6 +21,8 @@ const layers: readonly (readonly [prefix: string, allowed: readonly string[]])[]
   ['src/http/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
   ['src/grpc/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
   ['src/', ['src/']],
+  // Explains by the engine what a client would do: the one part of the control plane that runs a data plane.
+  ['control-plane/explain/', ['control-plane/', 'src/engine/', 'src/xds/', 'src/model/', 'src/errors.ts']],
   [
     'control-plane/',
     ['control-plane/', 'src/match/', 'src/model/', 'src/gen/', 'src/identity/', 'src/errors.ts', 'src/xds/proto.ts'],

@@ -4,6 +4,7 @@ import { ConfigError, InmeshError } from '../../src/errors.ts'
 import type { Logger } from '../../src/model/logger.ts'
 import { allowHosts, requireToken } from './auth.ts'
 import type { AdminContext } from './context.ts'
+import { mountExplain } from './explain.ts'
 import { mountObjects } from './objects.ts'
 import { mountOperations } from './operations.ts'
 import { problem } from './problem.ts'
@@ -51,6 +52,7 @@ export function adminApp({ context, token, host, logger }: AdminAppOptions): Hon
   )
   // Before /v1/:kind, which takes any name.
   mountOperations(app, context)
+  mountExplain(app, context)
   mountObjects(app, context)
   app.notFound((c) => problem(404, 'Not Found', `${c.req.method} ${c.req.path} does not exist`))
   app.onError((error) => {

@@ -2,6 +2,7 @@ import type { ApplyOptions, ApplyOutcome } from '../apply.ts'
 import type { ClientStatus } from '../discovery/status.ts'
 import type { RevisionStatus } from '../revisions.ts'
 import type { Store } from '../store/store.ts'
+import type { Translation } from '../translate/types.ts'
 
 export interface TokenRequest {
   readonly service: string
@@ -29,6 +30,8 @@ export interface AdminContext {
   readonly createToken: (request: TokenRequest, actor: string) => Promise<CreatedToken>
   readonly clients: () => readonly ClientStatus[]
   readonly revision: () => RevisionStatus
+  /** What is being served. */
+  readonly translation: () => Translation
   /** Problems of what is being served. */
   readonly faults: () => readonly string[]
   readonly trustBundlePem: string

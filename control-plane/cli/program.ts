@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { applyCommand } from './apply.ts'
 import { controlPlaneCommand } from './control-plane.ts'
 import { deleteCommand } from './delete.ts'
+import { explainCommand } from './explain.ts'
 import { explain, Failure } from './failure.ts'
 import { getCommand } from './get.ts'
 import { statusCommand } from './status.ts'
@@ -18,6 +19,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     controlPlaneCommand(),
     applyCommand(),
     getCommand(),
+    explainCommand(),
     deleteCommand(),
     tokenCommand(),
     statusCommand(),

@@ -1,0 +1,2 @@
+export type { Explanation } from '../../src/engine/explain/explanation.ts'
+export { formatExplanation } from '../../src/engine/explain/format-explanation.ts'
