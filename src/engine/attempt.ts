@@ -1,3 +1,4 @@
+import type { Budget } from './budget.ts'
 import type { Call } from './call.ts'
 import type { HostRuntime } from './host.ts'
 import { Kind, type Outcome } from './outcome.ts'
@@ -30,6 +31,20 @@ export abstract class Attempt extends TimerNode implements Outcome {
   rateLimited = false
   stalled = false
   hiddenRepeats = 0
+  /** Set by the transport before `head`: the peer was too busy for it (x-envoy-overloaded). */
+  overloaded = false
+  /** Set by the transport before `head`: hops below have repeated what failed, as often as they may. */
+  spent = false
+  /** @internal It is over. */
+  settled = false
+  /** @internal It counts as a retry until it is answered. */
+  retrying = false
+  /** @internal What it draws on; null = it was for free. */
+  paid: Budget | null = null
+  /** @internal Who paid for hidden repeats; null = there were none. */
+  charged: Budget[] | null = null
+  /** @internal Its own time is over and was held against its host; it goes on beside another try. */
+  blamed = false
   /** Set by the transport before `end` when it knows more than the kind says. */
   rejection: Rejection | null = null
   /** Filled in by CallEvents.attemptStart, written on the wire by the transport; null = leave the caller's own header. */
@@ -51,10 +66,21 @@ export abstract class Attempt extends TimerNode implements Outcome {
   /** Stop the I/O; reports that come later are ignored. Called at most once, and never after `end` was reported. */
   abstract abort(): void
 
+  /** A header of the answer, several lines joined by ','; asked between `head` and its return. `name` in lower case. */
+  responseHeader(_name: string): string | undefined {
+    return undefined
+  }
+
+  /** ms that its answer is waited for from now on; Infinity = no limit (x-envoy-expected-rq-timeout-ms, grpc-timeout). */
+  remainingMs(now: number): number {
+    const { call } = this
+    const ownLimit = call.route.hedge?.spec.onTryTimeout === true ? Number.POSITIVE_INFINITY : call.tryTimeoutMs
+    return Math.min(call.deadline, this.startedAt + ownLimit) - now
+  }
+
   /** Bytes go to a connection. A second time = the library sent it again on its own. */
   sent(): void {
-    if (this.wasSent) this.hiddenRepeats++
-    else this.call.onSent(this)
+    this.call.onSent(this)
   }
 
   /**

@@ -13,7 +13,7 @@ export type BreakerState = 'closed' | 'open' | 'half-open'
 const JITTER = 0.2
 
 /**
- * The error-rate circuit breaker of one cluster. Closed: counts outcomes; opens when enough of them failed. Open: refuses at
+ * The error-rate circuit breaker of one cluster or route. Closed: counts outcomes; opens when enough of them failed. Open: refuses at
  * once. After the recovery time half-open: a few probes pass; a good one closes it, a bad one opens it for twice as long.
  * A probe that neither succeeds nor fails within the recovery time lets another one pass.
  * What this process did to itself is not counted; timeouts are.
@@ -22,7 +22,7 @@ export class Breaker implements Policy {
   state: BreakerState = 'closed'
   /** Monotonic ms at which it turns half-open. */
   openUntil = 0
-  private readonly spec: BreakerSpec
+  readonly spec: BreakerSpec
   private readonly random: Random
   private readonly window: Window
   private readonly changed: (from: BreakerState, to: BreakerState, now: number) => void

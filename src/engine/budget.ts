@@ -7,7 +7,9 @@ export interface Budget {
   deposit(now: number): void
   /** @param active attempts of the cluster in flight */
   withdraw(now: number, active: number): boolean
-  /** A retry that was allowed has ended. */
+  /** Something was repeated that nobody asked for; it counts all the same. */
+  charge(now: number): void
+  /** A retry that was allowed, or charged, has ended. */
   release(): void
 }
 
@@ -36,6 +38,9 @@ class WindowBudget implements Budget {
     this.window.add(now, 0, 1)
     return true
   }
+  charge(now: number): void {
+    this.window.add(now, 0, 1)
+  }
   release(): void {}
 }
 
@@ -53,6 +58,9 @@ class ConcurrencyBudget implements Budget {
     if (this.retrying + 1 > Math.max(this.least, active * this.ratio)) return false
     this.retrying++
     return true
+  }
+  charge(): void {
+    this.retrying++
   }
   release(): void {
     this.retrying--

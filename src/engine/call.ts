@@ -5,10 +5,13 @@ import type { Budget } from './budget.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import type { CallEvents } from './events.ts'
 import type { Exchange } from './exchange.ts'
+import { HedgeTimer } from './hedge.ts'
 import { Kind, kindFacts } from './outcome.ts'
+import { override } from './overrides.ts'
 import { HOLD } from './policy.ts'
 import { type Rejection, rejections, withFlag } from './rejection.ts'
-import { retryAfter } from './retry.ts'
+import { asksForRetry, mayHedge, NoRetry, retryAfter } from './retry.ts'
+import type { RetryPolicy } from './retry-policy.ts'
 import type { Route } from './route.ts'
 import { TimerNode, type TimerWheel } from './time.ts'
 
@@ -35,8 +38,24 @@ export class Call extends TimerNode {
   startedAt = 0
   /** Monotonic ms; Infinity = none. */
   deadline = 0
+  /** ms; the route's unless the request says otherwise. */
+  timeoutMs: number
+  /** ms; the route's unless the request says otherwise. */
+  tryTimeoutMs: number
+  /** The route's unless the request says otherwise; null = never retried. */
+  retry: RetryPolicy | null
+  /** Tries that were started. */
   attempts = 0
+  /** Those of them that were started beside another. */
+  hedges = 0
+  /** Those of them that repeat what a peer may have acted on. */
+  repeats = 0
+  /** The try that was started last; those before it by `previous`. */
   latest: Attempt | null = null
+  /** The try whose head went to the caller. */
+  winner: Attempt | null = null
+  /** Tries in flight; more than one only with hedging. */
+  live = 0
   /** Of the request, for consistent hashing; null = none. */
   hash: Hash64 | null = null
   /** Set-Cookie lines that the caller gets (hash policy); null = none. */
@@ -52,12 +71,12 @@ export class Call extends TimerNode {
   rejection: Rejection | null = null
   /** For CallEvents. */
   trace: unknown = null
-  /** @internal What the retry that was decided draws on; null = it is for free. */
+  /** @internal What the try that was decided draws on; null = it is for free. */
   paid: Budget | null = null
   private entered = 0
-  /** A retry of it waits or is in flight. */
+  /** A retry of it waits to be started. */
   private retrying = false
-  private settled = true
+  private hedgeTimer: HedgeTimer | null = null
 
   constructor(env: CallEnv, exchange: Exchange, route: Route) {
     super()
@@ -65,17 +84,32 @@ export class Call extends TimerNode {
     this.exchange = exchange
     this.route = route
     this.cluster = route.cluster
+    this.timeoutMs = route.timeoutMs
+    this.tryTimeoutMs = route.tryTimeoutMs
+    this.retry = route.retry
+  }
+
+  /** Of the engine's clock. */
+  get now(): number {
+    return this.env.clock.now()
+  }
+
+  /** ms since 1970, for what peers say in dates. */
+  wallNow(): number {
+    return this.env.clock.wall?.() ?? Date.now()
   }
 
   /** The outbound order, in full. */
   run(): void {
-    const { route, env } = this
+    const { env, exchange } = this
     const now = env.clock.now()
     this.startedAt = now
-    this.deadline = Math.min(this.exchange.callerDeadline, now + route.timeoutMs)
+    if (exchange.overriding === true) override(this)
+    const { callerDeadline } = exchange
+    this.deadline = Math.min(callerDeadline, now + this.timeoutMs)
     env.events?.callStart(this)
     if (now >= this.deadline) {
-      this.finish(rejections.timeout, null, now)
+      this.finish(now >= callerDeadline ? rejections.expired : rejections.timeout, null, now)
       return
     }
     this.ask(now)
@@ -121,44 +155,93 @@ export class Call extends TimerNode {
   }
 
   private begin(now: number): void {
-    const { env, route, cluster } = this
-    const host = cluster.pick(this, this.latest, now)
+    const { env, route, cluster, retry } = this
+    const before = retry === null || retry.spec.avoidPreviousHosts || this.live > 0 ? this.latest : null
+    const host = cluster.pick(this, before, now)
     if (host === null) {
-      this.finish(this.spent(rejections.noHealthyHost), null, now)
+      if (this.live > 0) this.unreserve()
+      else this.finish(rejections.noHealthyHost, null, now)
       return
     }
     const attempt = this.exchange.open(this, host)
     attempt.previous = this.latest
     attempt.number = ++this.attempts
     attempt.startedAt = now
+    attempt.retrying = this.retrying
+    attempt.paid = this.paid
+    this.retrying = false
+    this.paid = null
     this.latest = attempt
-    this.settled = false
+    this.live++
     host.active++
     cluster.active++
     this.phase = Phase.Trying
     env.wheel.arm(this, this.deadline)
-    env.wheel.arm(attempt, now + route.tryTimeoutMs)
+    env.wheel.arm(attempt, now + this.tryTimeoutMs)
+    if (route.hedge !== null) this.planHedge(now)
     env.events?.attemptStart(attempt)
     attempt.start()
   }
 
-  // Reports of the attempt in flight.
+  /** The next try beside those in flight, unless one of them answers before. */
+  private planHedge(now: number): void {
+    const { exchange, hedges } = this
+    const hedge = this.route.hedge!
+    if (exchange.hedgeable !== true || !exchange.idempotent || hedges >= hedge.spec.maxHedges) return
+    const delay = hedge.delay(now)
+    if (delay === Number.POSITIVE_INFINITY) return
+    this.hedgeTimer ??= new HedgeTimer(this)
+    this.env.wheel.arm(this.hedgeTimer, now + delay)
+  }
+
+  /** @internal Nobody answered for as long as the route's hedge policy waits. */
+  onHedge(now: number): void {
+    // What our own loop slept through says nothing about the peer.
+    if (this.phase === Phase.Trying && this.live > 0 && !this.env.wheel.late) this.hedge(now)
+  }
+
+  /** @returns whether there is one try more */
+  private hedge(now: number): boolean {
+    if (!mayHedge(this, now)) return false
+    this.hedges++
+    this.repeats++
+    this.retrying = true
+    this.cluster.retrying++
+    this.begin(now)
+    return true
+  }
+
+  // Reports of the attempts in flight.
 
   /** @internal */
   onSent(attempt: Attempt): void {
-    attempt.wasSent = true
+    if (!attempt.wasSent) {
+      attempt.wasSent = true
+      return
+    }
+    // The library sent it again on its own: nobody asked the budget, so it pays afterwards.
+    attempt.hiddenRepeats++
+    if (attempt.settled) return
+    attempt.charged ??= []
+    attempt.charged.push(this.cluster.budget)
+    this.cluster.budget.charge(this.env.clock.now())
   }
 
   /** @internal */
   onHead(attempt: Attempt, status: number, grpcStatus: number): boolean {
-    if (this.settled || attempt !== this.latest || this.phase !== Phase.Trying) return false
+    if (attempt.settled || this.phase !== Phase.Trying) return false
     const now = this.env.clock.now()
     attempt.kind = Kind.Response
     attempt.status = status
     attempt.grpcStatus = grpcStatus
     attempt.elapsedMs = now - attempt.startedAt
     this.learn(attempt, now)
-    this.endRetry()
+    this.endRetry(attempt)
+    if (this.live > 1 && asksForRetry(this.retry, attempt)) {
+      // Somebody else may do better.
+      this.settle(attempt, now)
+      return false
+    }
     const delay = retryAfter(this, attempt, now, this.env.random)
     if (delay >= 0) {
       this.settle(attempt, now)
@@ -166,17 +249,20 @@ export class Call extends TimerNode {
       return false
     }
     attempt.delivered = true
+    this.winner = attempt
     this.status = status
-    if (status >= 500 && this.attempts > 1) this.flag = 'URX'
+    this.flag = this.reason(delay)
     this.phase = Phase.Delivering
     this.env.wheel.disarm(attempt)
+    if (this.hedgeTimer !== null) this.env.wheel.disarm(this.hedgeTimer)
+    if (this.live > 1) this.dropRivals(attempt, now)
     if (this.route.timeoutUntilHeaders) this.env.wheel.arm(this, this.exchange.callerDeadline)
     return true
   }
 
   /** @internal */
   onEnd(attempt: Attempt, kind: Kind, cause: unknown): void {
-    if (this.settled || attempt !== this.latest) return
+    if (attempt.settled) return
     const now = this.env.clock.now()
     if (!attempt.delivered) {
       this.failed(attempt, kind, cause, now)
@@ -190,29 +276,48 @@ export class Call extends TimerNode {
 
   /** @internal */
   onTryTimeout(attempt: Attempt, now: number): void {
-    if (this.settled || attempt !== this.latest) return
+    if (attempt.settled) return
     attempt.stalled = this.env.wheel.late
+    if (this.route.hedge?.spec.onTryTimeout === true && this.outlives(attempt, now)) return
     this.failed(attempt, Kind.TryTimeout, null, now, true)
+  }
+
+  /** Its time is over, which is told to those who learn; but another one is started and it may go on (hedge_on_per_try_timeout). */
+  private outlives(attempt: Attempt, now: number): boolean {
+    if (attempt.stalled || attempt.blamed || !asksForRetry(this.retry, attempt, Kind.TryTimeout)) return false
+    const before = this.attempts
+    if (!this.hedge(now) || this.attempts === before) return false
+    if (attempt.settled) return true
+    attempt.kind = Kind.TryTimeout
+    attempt.elapsedMs = now - attempt.startedAt
+    this.learn(attempt, now)
+    attempt.kind = Kind.Pending
+    attempt.blamed = true
+    // Once more as long: somebody must end it when there is no deadline.
+    this.env.wheel.arm(attempt, now + this.tryTimeoutMs)
+    return true
   }
 
   /** @internal The deadline, or the end of a back-off. */
   override fire(now: number): void {
     if (this.phase === Phase.Backoff || this.phase === Phase.Held) {
       // Our loop may have stood still since the retry was decided.
-      if (now >= this.deadline) this.finish(this.spent(rejections.timeout), null, now)
+      if (now >= this.deadline) this.finish(rejections.timeout, null, now)
       // Asked again: the caller's body may have been read since.
       else if (this.exchange.replayable) this.begin(now)
       else this.finish(rejections.retryLost, null, now)
       return
     }
-    const attempt = this.latest
-    if (attempt !== null && !this.settled) {
-      attempt.stalled = this.env.wheel.late
-      attempt.kind = Kind.TryTimeout
-      attempt.elapsedMs = now - attempt.startedAt
-      this.learn(attempt, now)
+    for (let a = this.latest; a !== null; a = a.previous) {
+      if (a.settled) continue
+      a.stalled = this.env.wheel.late
+      a.kind = Kind.TryTimeout
+      a.elapsedMs = now - a.startedAt
+      this.learn(a, now)
     }
-    this.finish(this.spent(rejections.timeout), null, now)
+    // Whoever is above has waited for repeats already.
+    if (this.repeats > 0) this.exchange.tree?.settle()
+    this.finish(rejections.timeout, null, now)
   }
 
   /** @param live its transport does not know yet that it is over */
@@ -220,12 +325,17 @@ export class Call extends TimerNode {
     attempt.kind = kind
     attempt.elapsedMs = now - attempt.startedAt
     this.learn(attempt, now)
-    this.endRetry()
-    const delay = retryAfter(this, attempt, now, this.env.random)
+    this.endRetry(attempt)
+    const rivals = this.live > 1 && kind !== Kind.Cancelled
+    const delay = rivals ? NoRetry.NotAsked : retryAfter(this, attempt, now, this.env.random)
     this.settle(attempt, now)
     if (live) attempt.abort()
+    if (rivals) return
     if (delay >= 0) this.again(delay, now)
-    else this.finish(this.spent(attempt.rejection ?? kindFacts[kind]!.rejection), cause, now)
+    else {
+      const rejection = attempt.rejection ?? kindFacts[kind]!.rejection
+      this.finish(withFlag(rejection, this.reason(delay)), cause, now)
+    }
   }
 
   /** Another try, after `delay` ms. It counts as a retry from here on. */
@@ -240,26 +350,51 @@ export class Call extends TimerNode {
     this.env.wheel.arm(this, now + delay)
   }
 
-  /** Envoy sets URX beside the cause when retries were made and did not help. */
-  private spent(rejection: Rejection): Rejection {
-    return this.attempts > 1 ? withFlag(rejection, 'URX') : rejection
+  /** Envoy's flag for why a failure is not repeated. Hops above hear of it when they need not repeat it either. */
+  private reason(why: number): string {
+    if (why <= NoRetry.Spent) this.exchange.tree?.settle()
+    return why === NoRetry.Exhausted ? 'URX' : why === NoRetry.Overflow ? 'UO' : '-'
   }
 
   private learn(attempt: Attempt, now: number): void {
+    if (attempt.blamed) return
     for (const policy of this.route.onOutcome) policy.outcome!(this, attempt, now)
+  }
+
+  /** The winner's head goes to the caller; nobody is to blame for having been slower. */
+  private dropRivals(winner: Attempt, now: number): void {
+    for (let a = this.latest; a !== null; a = a.previous) {
+      if (a === winner || a.settled) continue
+      a.kind = Kind.Cancelled
+      this.route.hedge?.lost(now - a.startedAt, now)
+      this.endRetry(a)
+      this.settle(a, now)
+      a.abort()
+    }
   }
 
   /** The one place where an attempt ends. */
   private settle(attempt: Attempt, now: number): void {
-    this.settled = true
+    attempt.settled = true
+    this.live--
     this.env.wheel.disarm(attempt)
     if (attempt.elapsedMs === 0) attempt.elapsedMs = now - attempt.startedAt
     this.cluster.released(attempt, now)
+    if (attempt.charged !== null) for (const budget of attempt.charged) budget.release()
     this.env.events?.attemptEnd(attempt)
   }
 
   /** What a retry draws on is given back when it is answered, as Envoy does, or over. */
-  private endRetry(): void {
+  private endRetry(attempt: Attempt): void {
+    if (!attempt.retrying) return
+    attempt.retrying = false
+    this.cluster.retrying--
+    attempt.paid?.release()
+    attempt.paid = null
+  }
+
+  /** What was set aside for a try that will not be started. */
+  private unreserve(): void {
     if (!this.retrying) return
     this.retrying = false
     this.cluster.retrying--
@@ -272,13 +407,15 @@ export class Call extends TimerNode {
     if (this.phase === Phase.Done) return
     this.phase = Phase.Done
     this.env.wheel.disarm(this)
-    const attempt = this.latest
-    if (attempt !== null && !this.settled) {
-      if (rejection === rejections.cancelled) attempt.kind = Kind.Cancelled
-      this.settle(attempt, now)
-      attempt.abort()
+    if (this.hedgeTimer !== null) this.env.wheel.disarm(this.hedgeTimer)
+    for (let a = this.latest; a !== null && this.live > 0; a = a.previous) {
+      if (a.settled) continue
+      if (rejection === rejections.cancelled || a.kind === Kind.Pending) a.kind = Kind.Cancelled
+      this.endRetry(a)
+      this.settle(a, now)
+      a.abort()
     }
-    this.endRetry()
+    this.unreserve()
     const { policies } = this.route
     while (this.entered > 0) policies[--this.entered]!.leave?.(this, now)
     if (this.delayInjected) {

@@ -1,5 +1,5 @@
 import type { Clock, Random } from '../model/clock.ts'
-import type { ClusterSpec } from '../model/cluster.ts'
+import type { BreakerSpec, ClusterSpec } from '../model/cluster.ts'
 import type { Attempt } from './attempt.ts'
 import { type Balancer, createBalancer } from './balance/balancer.ts'
 import { Breaker } from './breaker.ts'
@@ -9,7 +9,6 @@ import type { CallEvents } from './events.ts'
 import { addressOf, HostRuntime } from './host.ts'
 import { RequestLimit } from './limits.ts'
 import { Outlier } from './outlier.ts'
-import type { Policy } from './policy.ts'
 import { below } from './random.ts'
 import type { TimerWheel } from './time.ts'
 
@@ -40,6 +39,8 @@ export class ClusterRuntime {
   limit: RequestLimit | null = null
   /** By address, also hosts that left with attempts in flight: one that flaps back is the same object. */
   private readonly known = new Map<string, HostRuntime>()
+  /** By route name. */
+  readonly routeBreakers: Map<string, Breaker> = new Map()
   private readonly env: ClusterEnv
   private balancer: Balancer
 
@@ -63,9 +64,13 @@ export class ClusterRuntime {
     this.updateHosts()
   }
 
-  /** Gates of this cluster, in order, for compile-route. */
-  policies(): Policy[] {
-    return [this.limit, this.breaker, this.outlier].filter((p) => p !== null)
+  /** The breaker of one route to this cluster; its state stays while its options stay, whatever else is new. */
+  routeBreaker(route: string, spec: BreakerSpec): Breaker {
+    const known = this.routeBreakers.get(route)
+    if (known !== undefined && same(known.spec, spec)) return known
+    const made = new Breaker(spec, this.env.random, () => undefined)
+    this.routeBreakers.set(route, made)
+    return made
   }
 
   /**

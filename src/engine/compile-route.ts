@@ -6,11 +6,12 @@ import { type Cors, compileCors } from './cors.ts'
 import type { RequestView } from './exchange.ts'
 import { FaultGate } from './fault.ts'
 import { compileHash } from './hash-policy.ts'
+import { Hedge } from './hedge.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
 import { compileRedirect } from './redirect.ts'
 import { grpcStatusOf, noClusterWith, Rejection } from './rejection.ts'
-import { compileRetry } from './retry.ts'
+import { compileRetry } from './retry-policy.ts'
 import type { Target } from './route.ts'
 import { compileResponseEdits, compileRouteEdits } from './route-edits.ts'
 
@@ -122,16 +123,18 @@ function targetOf(
 ): Target {
   const { name } = spec
   if (cluster.spec.kind === 'passthrough') return { kind: 'passthrough', name }
-  const policies = gates(cluster, fault)
+  const hedge = spec.hedge === null ? null : new Hedge(spec.hedge, cluster)
+  const policies = gates(spec, cluster, fault, hedge)
   return {
     kind: 'route',
     name,
     cluster,
     timeoutMs: spec.timeoutMs,
     timeoutUntilHeaders: spec.timeoutUntilHeaders,
-    tryTimeoutMs: spec.retry?.perTryTimeoutMs ?? Number.POSITIVE_INFINITY,
+    tryTimeoutMs: tryTimeoutOf(spec),
     retry: spec.retry === null || spec.retry.numRetries === 0 ? null : compileRetry(spec.retry),
     hash: compileHash(spec.hash),
+    hedge,
     mirror: null,
     edits: compileRouteEdits(spec, destination, cors),
     policies,
@@ -140,11 +143,22 @@ function targetOf(
   }
 }
 
+/** A limit per try that is not below that of the whole call is ignored (Envoy). */
+function tryTimeoutOf({ retry, timeoutMs }: RouteSpec): number {
+  return retry === null || retry.perTryTimeoutMs >= timeoutMs ? Number.POSITIVE_INFINITY : retry.perTryTimeoutMs
+}
+
 /**
  * The order of the gates of a call. What is not configured is not in it. Faults come first: what they delay or abort holds no
  * place further on. (CORS answers preflights before there is a call.)
  */
-function gates(cluster: ClusterRuntime, fault: FaultGate | null): readonly Policy[] {
+function gates(
+  spec: RouteSpec,
+  cluster: ClusterRuntime,
+  fault: FaultGate | null,
+  hedge: Hedge | null,
+): readonly Policy[] {
   const { limit, breaker, outlier } = cluster
-  return [fault, limit, breaker, outlier].filter((p) => p !== null)
+  const own = spec.breaker === null ? null : cluster.routeBreaker(spec.name, spec.breaker)
+  return [fault, limit, breaker, own, outlier, hedge?.learns === true ? hedge : null].filter((p) => p !== null)
 }

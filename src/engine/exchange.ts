@@ -2,6 +2,7 @@ import type { Attempt } from './attempt.ts'
 import type { Call } from './call.ts'
 import type { HostRuntime } from './host.ts'
 import type { Rejection } from './rejection.ts'
+import type { RetryTree } from './retry-tree.ts'
 
 /** What matching may look at. */
 export interface RequestView {
@@ -20,10 +21,16 @@ export interface Exchange extends RequestView {
   readonly idempotent: boolean
   /** Could it be sent again from its start? May turn false at any time, never true again. */
   readonly replayable: boolean
-  /** Monotonic ms of the engine's clock; Infinity = none. */
+  /** Monotonic ms of the engine's clock; Infinity = none. Beyond it nobody waits for the answer. */
   readonly callerDeadline: number
   /** IP address of whoever made the request in whose handling this call is made; absent = it is made on nobody's behalf. */
   readonly sourceAddress?: string | undefined
+  /** Could it be sent a second time while the first goes on? Absent = no: it is never hedged. */
+  readonly hedgeable?: boolean
+  /** The request says for itself how it is retried and timed out; see overrides.ts. Absent = no. */
+  readonly overriding?: boolean
+  /** The request in whose handling it is made, as far as repeats go; null or absent = it is the first of its tree. */
+  readonly tree?: RetryTree | null
   /** Makes the object of one try and does not start it. */
   open(call: Call, host: HostRuntime): Attempt
   /**

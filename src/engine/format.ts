@@ -101,7 +101,7 @@ function joined(value: string | string[] | undefined): string | undefined {
 }
 
 function peerOf(call: Call | null, address: boolean, port: boolean): string {
-  const spec = call?.latest?.host.spec
+  const spec = (call?.winner ?? call?.latest)?.host.spec
   if (spec === undefined) return ''
   if (!address) return String(spec.port)
   if (!port) return spec.address

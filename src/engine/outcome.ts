@@ -64,6 +64,8 @@ export interface Outcome {
   readonly notStarted: boolean
   /** The answer carried x-envoy-ratelimited. */
   readonly rateLimited: boolean
+  /** The answer carried x-envoy-overloaded: the peer shed it, which says that it is busy and not that it fails. */
+  readonly overloaded: boolean
   /** Our own event loop was late: blame nobody. */
   readonly stalled: boolean
   /** Its head went to the caller before this: a second outcome of the same attempt, whose body broke. */
@@ -76,9 +78,9 @@ export interface Outcome {
 export const Verdict = { None: 0, Good: 1, Bad: 2 } as const
 export type Verdict = (typeof Verdict)[keyof typeof Verdict]
 
-/** Timeouts count against the peer; what this process did to itself never does (local refusals, stalls, cancels). */
+/** Timeouts count against the peer; what this process did to itself never does (local refusals, stalls, cancels), nor what the peer shed. */
 export function verdictOf(outcome: Outcome): Verdict {
-  if (outcome.stalled || outcome.notStarted) return Verdict.None
+  if (outcome.stalled || outcome.notStarted || outcome.overloaded) return Verdict.None
   if (outcome.kind === Kind.Response) return outcome.status >= 500 ? Verdict.Bad : Verdict.Good
   return kindFacts[outcome.kind]!.blamesHost ? Verdict.Bad : Verdict.None
 }

@@ -117,6 +117,14 @@ export const rejections = {
     details: 'upstream_response_timeout',
     body: 'upstream request timeout',
   }),
+  /** Nobody waits for it any more: refused before anything is done. */
+  expired: new Rejection({
+    status: 504,
+    grpcStatus: 4,
+    flag: 'DT',
+    details: 'request_overall_timeout',
+    body: 'the time that the caller waits is over',
+  }),
   protocolError: new Rejection({
     status: 502,
     grpcStatus: UNAVAILABLE,

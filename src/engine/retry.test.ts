@@ -111,7 +111,7 @@ describe('a retry', () => {
     lab.advance(500)
     expect(call.attempts.length).toBe(5)
     call.latest.end(Kind.ConnectFailure, null)
-    expect(call.rejection?.flag).toBe('UF,URX')
+    expect(call.rejection?.flag).toBe('UF,UO')
   })
 
   it('stops at the number of retries', () => {

@@ -2,108 +2,102 @@ import type { Random } from '../model/clock.ts'
 import type { RetrySpec } from '../model/route.ts'
 import type { Attempt } from './attempt.ts'
 import type { Call } from './call.ts'
+import type { RequestView } from './exchange.ts'
 import { Kind, kindFacts } from './outcome.ts'
+import { askedWait, Wait } from './pushback.ts'
 import { unit } from './random.ts'
+import { ALL_RESETS, type RetryPolicy } from './retry-policy.ts'
 
-/** Retry rules, compiled: a bit per kind and a byte per status. */
-export interface RetryPolicy {
-  readonly spec: RetrySpec
-  readonly numRetries: number
-  /** Bit n = Kind n is retried. */
-  readonly kinds: number
-  /** Index = HTTP status. */
-  readonly statuses: Uint8Array
-  /** Whatever broke before the request was given to a connection (reset-before-request). */
-  readonly unsentReset: boolean
-  readonly rateLimited: boolean
-}
-
-const bit = (kind: Kind) => 1 << kind
-/** What Envoy turns into a reset: a broken connection, a per-try timeout, garbage. */
-const RESETS = bit(Kind.Reset) | bit(Kind.TryTimeout) | bit(Kind.ProtocolError)
-const ALL = RESETS | bit(Kind.ConnectFailure) | bit(Kind.Refused)
-
-/**
- * Envoy's retry_on words for HTTP (x-envoy-retry-on). Those for gRPC codes (cancelled, deadline-exceeded, internal,
- * resource-exhausted, unavailable) say nothing about an answer over HTTP and are ignored here, as is
- * http3-post-connect-failure: there is no HTTP/3. `retriable-status-codes` only announces `statusCodes`, which count
- * without it too (Istio's bare numbers). Status numbers mean answers of a peer: a reset that became a 503 here is a `reset`.
- */
-export function compileRetry(spec: RetrySpec): RetryPolicy {
-  let kinds = 0
-  const statuses = new Uint8Array(1000)
-  for (const word of spec.retryOn) {
-    switch (word) {
-      case '5xx':
-        kinds |= ALL
-        statuses.fill(1, 500, 600)
-        break
-      case 'gateway-error':
-        kinds |= ALL
-        statuses.fill(1, 502, 505)
-        break
-      case 'reset':
-        kinds |= ALL
-        break
-      case 'connect-failure':
-        kinds |= bit(Kind.ConnectFailure)
-        break
-      case 'refused-stream':
-        kinds |= bit(Kind.Refused)
-        break
-      case 'retriable-4xx':
-        statuses[409] = 1
-        break
-      default:
-    }
-  }
-  for (const status of spec.statusCodes) if (status > 0 && status < 1000) statuses[status] = 1
-  return {
-    spec,
-    numRetries: spec.numRetries,
-    kinds,
-    statuses,
-    unsentReset: spec.retryOn.includes('reset-before-request'),
-    rateLimited: spec.retryOn.includes('envoy-ratelimited'),
-  }
-}
+/** Why something is not tried again. From `Spent` down nobody above need try either. */
+export const NoRetry = {
+  /** No policy, or it says nothing about this. */
+  NotAsked: -1,
+  /** It may have been executed and is not idempotent, or cannot be sent again. */
+  Unsafe: -2,
+  /** Some hop above is repeating already. */
+  Repeated: -3,
+  /** Hops below have repeated it. */
+  Spent: -4,
+  /** The number of retries is used up. */
+  Exhausted: -5,
+  /** The retry budget or the limit on retries in flight says no. */
+  Overflow: -6,
+  /** There is no time left. */
+  Late: -7,
+} as const
 
 /**
  * May what became of `attempt` be tried again, and when? Asked by price: the budget last, because asking spends.
- * @returns ms to wait, or -1
+ * @returns ms to wait, or why not: see {@link NoRetry}
  */
 export function retryAfter(call: Call, attempt: Attempt, now: number, random: Random): number {
-  const { retry } = call.route
-  if (retry === null || call.attempts > retry.numRetries) return -1
-  if (!matches(retry, attempt)) return -1
+  const { retry, exchange, cluster } = call
+  if (retry === null || !asksForRetry(retry, attempt) || !isEligible(retry, exchange)) return NoRetry.NotAsked
   const neverExecuted =
     kindFacts[attempt.kind]!.neverExecuted || attempt.notStarted || (attempt.kind !== Kind.Response && !attempt.wasSent)
-  const { exchange, cluster } = call
-  if (!neverExecuted && !exchange.idempotent && !retry.spec.retryNonIdempotent) return -1
-  if (!exchange.replayable) return -1
-  if (now >= call.deadline || cluster.retrying >= cluster.spec.limits.maxRetries) return -1
+  if (!neverExecuted && !exchange.idempotent && !retry.spec.retryNonIdempotent) return NoRetry.Unsafe
+  if (!exchange.replayable) return NoRetry.Unsafe
+  if (attempt.spent) return NoRetry.Spent
+  const retries = call.attempts - call.hedges
+  if (retries > retry.numRetries) return NoRetry.Exhausted
+  if (now >= call.deadline) return NoRetry.Late
+  if (cluster.retrying >= cluster.spec.limits.maxRetries) return NoRetry.Overflow
   // Nobody did anything for it, and somebody else is there: now, and for free. At most once per host, so that one dead
   // or leaving replica does not use up the budget.
-  if (neverExecuted && cluster.untried(attempt) !== null) return 0
-  const delay = backoff(call.attempts, retry.spec, random)
-  if (now + delay >= call.deadline) return -1
+  if (neverExecuted && retry.spec.avoidPreviousHosts && cluster.untried(attempt) !== null) return 0
+  if (!neverExecuted && exchange.tree?.repeated === true) return NoRetry.Repeated
+  const delay = delayBefore(call, retry.spec, attempt, retries, random)
+  if (now + delay >= call.deadline) return NoRetry.Late
   const { budget } = cluster
-  if (!budget.withdraw(now, cluster.active)) return -1
+  if (!budget.withdraw(now, cluster.active)) return NoRetry.Overflow
   call.paid = budget
+  if (!neverExecuted) call.repeats++
   return delay
 }
 
-function matches(retry: RetryPolicy, attempt: Attempt): boolean {
-  if (attempt.notStarted) return true
-  if (attempt.kind === Kind.Response) {
-    if (attempt.rateLimited && !retry.rateLimited) return false
-    return retry.statuses[attempt.status] === 1
-  }
-  if ((retry.kinds & bit(attempt.kind)) !== 0) return true
-  return retry.unsentReset && !attempt.wasSent && (ALL & bit(attempt.kind)) !== 0
+/** May one more try be started beside those in flight? Asking spends. */
+export function mayHedge(call: Call, now: number): boolean {
+  const { exchange, cluster, route } = call
+  if (call.hedges >= route.hedge!.spec.maxHedges || exchange.hedgeable !== true || !exchange.idempotent) return false
+  if (!exchange.replayable || now >= call.deadline || exchange.tree?.repeated === true) return false
+  if (cluster.retrying >= cluster.spec.limits.maxRetries || cluster.untried(call.latest!) === null) return false
+  const { budget } = cluster
+  if (!budget.withdraw(now, cluster.active)) return false
+  call.paid = budget
+  return true
 }
 
-/** Envoy's fully jittered back-off: uniform in [0, (2^n - 1) * base), at most max. */
-function backoff(attempts: number, spec: RetrySpec, random: Random): number {
-  return unit(random) * Math.min((2 ** attempts - 1) * spec.baseIntervalMs, spec.maxIntervalMs)
+/**
+ * Do the words of the policy name what became of it? Without a policy, for hedging: any failure.
+ * @param kind in place of the attempt's own
+ */
+export function asksForRetry(retry: RetryPolicy | null, attempt: Attempt, kind: Kind = attempt.kind): boolean {
+  if (attempt.notStarted) return true
+  if (retry === null) return kind !== Kind.Response || attempt.status >= 500
+  if (kind === Kind.Response) {
+    if (attempt.rateLimited) return retry.rateLimited
+    if (retry.statuses[attempt.status] === 1) return true
+    const { grpcStatus } = attempt
+    if (grpcStatus > 0 && grpcStatus < 31 && (retry.grpcCodes & (1 << grpcStatus)) !== 0) return true
+    const headers = retry.answerHeaders
+    if (headers !== null) for (const { name, test } of headers) if (test(attempt.responseHeader(name))) return true
+    return false
+  }
+  if ((retry.kinds & (1 << kind)) !== 0) return true
+  return retry.unsentReset && !attempt.wasSent && (ALL_RESETS & (1 << kind)) !== 0
+}
+
+function isEligible(retry: RetryPolicy, request: RequestView): boolean {
+  if (retry.requestHeaders === null) return true
+  for (const test of retry.requestHeaders) if (test(request)) return true
+  return false
+}
+
+/** Envoy's fully jittered back-off: uniform in [0, (2^n - 1) * base), at most max. Or longer, where the peer says so. */
+function delayBefore(call: Call, spec: RetrySpec, attempt: Attempt, n: number, random: Random): number {
+  const backoff = unit(random) * Math.min((2 ** n - 1) * spec.baseIntervalMs, spec.maxIntervalMs)
+  if (attempt.kind !== Kind.Response) return backoff
+  const asked = askedWait(attempt, spec, call)
+  if (asked === Wait.NotSaid) return backoff
+  return Math.max(backoff, asked * (1 + unit(random) / 2))
 }

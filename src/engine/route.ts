@@ -3,9 +3,10 @@ import type { RouteSpec } from '../model/route.ts'
 import type { Call } from './call.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import type { FormatView, ResponseHeaders } from './format.ts'
+import type { Hedge } from './hedge.ts'
 import type { Policy } from './policy.ts'
 import type { Rejection } from './rejection.ts'
-import type { RetryPolicy } from './retry.ts'
+import type { RetryPolicy } from './retry-policy.ts'
 
 /** A route to one cluster, compiled: what a call needs, and nothing to look up. Immutable. */
 export interface Route {
@@ -19,6 +20,8 @@ export interface Route {
   readonly tryTimeoutMs: number
   /** null = never retried. */
   readonly retry: RetryPolicy | null
+  /** null = never more than one try at a time. */
+  readonly hedge: Hedge | null
   /** What makes `call.hash`; null = the cluster asks for none. */
   readonly hash: HashPolicy | null
   /** Copies that go elsewhere; told after the gates, before the first attempt. null = none. */

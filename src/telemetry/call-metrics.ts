@@ -45,8 +45,9 @@ export function callMetrics(metrics: Metrics): Required<Pick<CallEvents, 'callEn
 
   return {
     callEnd(call, now) {
-      const { cluster, latest } = call
-      const series = latest === null ? seriesOf(cluster).hostless : seriesAt(cluster, latest.host.spec)
+      const { cluster } = call
+      const last = call.winner ?? call.latest
+      const series = last === null ? seriesOf(cluster).hostless : seriesAt(cluster, last.host.spec)
       series.record(call.status, call.flag === '-' ? '' : call.flag, now - call.startedAt)
       if (call.attempts > 1) seriesOf(cluster).retries.count += call.attempts - 1
     },

@@ -27,7 +27,7 @@ export function asksForRetry(spec: RetrySpec, a: Ended): boolean {
   if (a.notStarted) return true
   const says = (word: RetrySpec['retryOn'][number]) => spec.retryOn.includes(word)
   if (a.kind === Kind.Response) {
-    if (a.rateLimited && !says('envoy-ratelimited')) return false
+    if (a.rateLimited) return says('envoy-ratelimited')
     if (spec.statusCodes.includes(a.status)) return true
     if (says('5xx') && a.status >= 500 && a.status <= 599) return true
     if (says('gateway-error') && a.status >= 502 && a.status <= 504) return true
