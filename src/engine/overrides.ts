@@ -42,7 +42,9 @@ export function override(call: Call): void {
   const perTry = milliseconds(exchange, 'x-envoy-upstream-rq-per-try-timeout-ms')
   if (perTry !== null) call.tryTimeoutMs = perTry
   if (call.tryTimeoutMs >= call.timeoutMs) call.tryTimeoutMs = Number.POSITIVE_INFINITY
-  const words = [exchange.header('x-envoy-retry-on'), exchange.header('x-envoy-retry-grpc-on')].filter(Boolean).join(',')
+  const words = [exchange.header('x-envoy-retry-on'), exchange.header('x-envoy-retry-grpc-on')]
+    .filter(Boolean)
+    .join(',')
   const count = exchange.header('x-envoy-max-retries') ?? ''
   const statuses = exchange.header('x-envoy-retriable-status-codes') ?? ''
   const names = exchange.header('x-envoy-retriable-header-names') ?? ''

@@ -23,7 +23,9 @@ export function askedWait(attempt: Attempt, spec: RetrySpec, clock: WallClock): 
   if (attempt.status !== 429 && attempt.status !== 503) return Wait.NotSaid
   const fine = attempt.responseHeader('retry-after-ms')
   const ms =
-    fine !== undefined && /^\d{1,15}$/.test(fine) ? Number(fine) : parseAfter(attempt.responseHeader('retry-after'), clock)
+    fine !== undefined && /^\d{1,15}$/.test(fine)
+      ? Number(fine)
+      : parseAfter(attempt.responseHeader('retry-after'), clock)
   return ms > spec.maxResetIntervalMs ? Number.POSITIVE_INFINITY : ms
 }
 

@@ -1,9 +1,13 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { waitOf } from '../engine/deadline.ts'
 import type { Admitted, Inbound } from '../engine/inbound.ts'
 import { Rejection, rejections } from '../engine/rejection.ts'
+import { REPEAT_HEADER } from '../engine/retry-tree.ts'
 import type { Clock } from '../model/clock.ts'
+import { callContext, noContext } from '../telemetry/context.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
+import { EXPECTED_HEADER } from './hop-headers.ts'
 import { InboundExchange } from './inbound-exchange.ts'
 import { getPeer } from './peer.ts'
 import { type BadHead, cleanHead, setHeader } from './request-head.ts'
@@ -86,7 +90,7 @@ export class Admission {
       response.end(refusal.body)
       return
     }
-    if (exchange.seen === null) handler(request, response)
+    if (exchange.seen === null) callContext.run({ ...noContext, hop: exchange }, handler, request, response)
     else this.options.telemetry!.run(exchange.seen, handler, request, response)
   }
 
@@ -112,12 +116,14 @@ export class Admission {
   private read(request: IncomingMessage, response: ServerResponse | null): InboundExchange | BadHead {
     const peer = getPeer(request) ?? null
     // Only a verified peer is believed how long it will wait.
-    const expected = peer === null ? undefined : request.headers['x-envoy-expected-rq-timeout-ms']
+    const expected = peer === null ? undefined : request.headers[EXPECTED_HEADER]
+    const repeated = peer !== null && request.headers[REPEAT_HEADER] === '1'
     const bad = cleanHead(request)
     if (bad !== null) return bad
     const exchange = new InboundExchange(request, response, peer)
-    if (typeof expected === 'string' && /^[0-9]{1,9}$/.test(expected))
-      exchange.deadline = this.options.clock.now() + Number(expected)
+    exchange.repeated = repeated
+    const waits = waitOf(typeof expected === 'string' ? expected : undefined, request.headers['grpc-timeout'])
+    if (waits !== Number.POSITIVE_INFINITY) exchange.deadline = this.options.clock.now() + waits
     return exchange
   }
 

@@ -4,11 +4,13 @@ import { Attempt } from '../engine/attempt.ts'
 import type { Call } from '../engine/call.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import { Kind } from '../engine/outcome.ts'
+import { SPENT_HEADER } from '../engine/retry-tree.ts'
 import type { RouteEdits } from '../engine/route.ts'
 import { classifyRequest, type Failure } from './classify.ts'
 import { type Connection, stale } from './connection.ts'
 import type { HttpExchange } from './exchange.ts'
 import { requestHeaders } from './headers.ts'
+import { tellPeer } from './hop-headers.ts'
 import type { HttpHostLink } from './host-link.ts'
 
 /** Bytes of an answer nobody wants that are read for the sake of the connection. */
@@ -26,6 +28,12 @@ function editRequest(edits: RouteEdits, headers: string[], before: string, call:
   if (path !== before) headers.push('x-envoy-original-path', before)
   edits.request(headers, call)
   return path
+}
+
+/** -1 = it is no answer of gRPC, or its status comes in trailers. */
+function grpcStatusIn(headers: ResponseHeaders): number {
+  const text = headers['grpc-status']
+  return typeof text === 'string' && /^\d{1,2}$/.test(text) ? Number(text) : -1
 }
 
 /** undici may call an attempt that was given up before it was written: this stops it and keeps the connection. */
@@ -47,6 +55,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   private controller: Dispatcher.DispatchController | null = null
   private over = false
   private answered = false
+  private headers: ResponseHeaders | null = null
   private dropped = 0
   private drainTimer: NodeJS.Timeout | null = null
 
@@ -76,6 +85,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     const { exchange } = this
     const { options } = exchange
     const headers = requestHeaders(exchange.headers, exchange.authority, this)
+    tellPeer(headers, this)
     const { edits } = this.call.route
     return {
       path: edits === null ? exchange.path : editRequest(edits, headers, exchange.path, this.call),
@@ -115,13 +125,28 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     statusText?: string,
   ): void {
     if (status < 200) return
-    if (status === 503 && headers['x-inmesh-not-started'] === '1') this.notStarted = true
-    if (headers['x-envoy-ratelimited'] !== undefined) this.rateLimited = true
-    if (!this.over && this.head(status, -1)) {
-      const { idleTimeoutMs } = this.call.cluster.spec
+    const grpcStatus = grpcStatusIn(headers)
+    this.headers = headers
+    if (status >= 400 || grpcStatus > 0) this.readMarks(status, headers)
+    if (!this.over && this.head(status, grpcStatus)) {
+      const { route, cluster } = this.call
+      const idleTimeoutMs = route.spec.idleTimeoutMs ?? cluster.spec.idleTimeoutMs
       const now = this.startedAt + this.elapsedMs
       this.exchange.deliver(controller, status, headers, statusText, idleTimeoutMs, now)
     } else this.drain(controller)
+  }
+
+  /** What a failing answer says about itself. */
+  private readMarks(status: number, headers: ResponseHeaders): void {
+    if (status === 503 && headers['x-inmesh-not-started'] === '1') this.notStarted = true
+    if (headers['x-envoy-ratelimited'] !== undefined) this.rateLimited = true
+    if (headers['x-envoy-overloaded'] !== undefined) this.overloaded = true
+    if (headers[SPENT_HEADER] === '1') this.spent = true
+  }
+
+  override responseHeader(name: string): string | undefined {
+    const value = this.headers?.[name]
+    return typeof value === 'object' ? value.join(',') : value
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

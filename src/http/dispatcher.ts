@@ -6,6 +6,7 @@ import { Rejection } from '../engine/rejection.ts'
 import type { TimerWheel } from '../engine/time.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
+import { callContext, type Hop } from '../telemetry/context.ts'
 import { HttpExchange } from './exchange.ts'
 import { HeldCalls } from './held-calls.ts'
 import { HttpHostLink } from './host-link.ts'
@@ -26,6 +27,8 @@ export interface MeshDispatcherOptions {
   readonly dialAbsent?: boolean
   /** ms that a call waits for the configuration of its authority before it is answered with 503. Default 10,000. */
   readonly holdTimeoutMs?: number
+  /** Calls made in handling a request end when its caller's time is over, and repeat nothing that hops below repeated. Default true. */
+  readonly propagateDeadlines?: boolean
 }
 
 const notInMesh = new Rejection({
@@ -63,6 +66,7 @@ export class MeshDispatcher extends Dispatcher {
   private readonly want: (authority: string) => void
   private readonly passthrough: Dispatcher | null
   private readonly dialAbsent: boolean
+  private readonly propagates: boolean
   private readonly holdTimeoutMs: number
   private readonly stopListening: () => void
   private readonly links = new Set<HttpHostLink>()
@@ -84,6 +88,7 @@ export class MeshDispatcher extends Dispatcher {
     this.want = options.want
     this.passthrough = options.passthrough
     this.dialAbsent = options.dialAbsent ?? false
+    this.propagates = options.propagateDeadlines ?? true
     this.holdTimeoutMs = options.holdTimeoutMs ?? 10_000
     const stopIdentity = this.watchIdentity()
     const stopEngine = this.engine.onApply(() => this.configurationChanged())
@@ -162,6 +167,11 @@ export class MeshDispatcher extends Dispatcher {
       exchange.abort(error ?? new errors.ClientDestroyedError())
     this.shut()
     queueMicrotask(done)
+  }
+
+  /** @internal The request in whose handling this is called, if its time and repeats concern what is called now. */
+  hopOf(): Hop | null {
+    return this.propagates ? (callContext.getStore()?.hop ?? null) : null
   }
 
   /** @internal The connections of a cluster to a host. */

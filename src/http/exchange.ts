@@ -3,16 +3,18 @@ import { stringify } from 'node:querystring'
 import type { Duplex } from 'node:stream'
 import { type Dispatcher, errors } from 'undici'
 import { Call } from '../engine/call.ts'
+import { DEADLINE_SLACK_MS } from '../engine/deadline.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Exchange } from '../engine/exchange.ts'
 import type { FormatView } from '../engine/format.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
-import { callContext } from '../telemetry/context.ts'
+import type { RetryTree } from '../engine/retry-tree.ts'
+import { callContext, type Hop } from '../telemetry/context.ts'
 import { HttpAttempt } from './attempt.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
-import { type HeaderList, headerList, headerOf } from './headers.ts'
+import { type HeaderList, hasOverride, headerList, headerOf } from './headers.ts'
 import { editResponse, type LocalReply, rejectionReply, withoutLocalHeaders } from './local-reply.ts'
 import { Relay } from './relay.ts'
 import { ReplayBody } from './replay.ts'
@@ -34,6 +36,8 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   readonly path: string
   readonly headers: HeaderList | null
   readonly idempotent: boolean
+  /** The request in whose handling it is made. */
+  readonly hop: Hop | null
   call: Call | null = null
   /** For the dispatcher's list of what is under way. */
   place = -1
@@ -68,15 +72,31 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     this.headers = headerList(options.headers)
     this.idempotent = options.idempotent ?? (isIdempotent(this.method) || this.header('idempotency-key') !== undefined)
     this.replay = streamed(options.body)
+    // Here and not later: calls that wait for configuration go on in another context.
+    this.hop = dispatcher.hopOf()
   }
 
   get replayable(): boolean {
     return this.replay === null || this.replay.replayable
   }
 
-  /** undici's callers give a signal, not a time. */
+  /** undici's callers give a signal, not a time; but whoever called us does, if this is done for somebody. */
   get callerDeadline(): number {
-    return Number.POSITIVE_INFINITY
+    const { hop } = this
+    return hop === null ? Number.POSITIVE_INFINITY : hop.deadline - DEADLINE_SLACK_MS
+  }
+
+  get tree(): RetryTree | null {
+    return this.hop
+  }
+
+  /** A body that is a stream has one reader at a time. */
+  get hedgeable(): boolean {
+    return this.replay === null && this.options.upgrade === undefined
+  }
+
+  get overriding(): boolean {
+    return hasOverride(this.headers)
   }
 
   get sourceAddress(): string | undefined {
@@ -120,6 +140,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   run(engine: Engine, outbound: Outbound): void {
     const target = outbound.match(this, engine.random)
     if (target.kind === 'route') {
+      if (target.retry !== null) this.replay?.keepUpTo(target.retry.spec.maxBodyBytes)
       this.call = new Call(engine, this, target)
       this.call.run()
     } else if (target.kind === 'direct') {

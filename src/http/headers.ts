@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici'
 import type { Attempt } from '../engine/attempt.ts'
+import { overrideNames } from '../engine/overrides.ts'
 import { carriedBit, propagate, replacedBits } from '../telemetry/propagate.ts'
 
 /** Request headers as undici's callers give them, iterables already read. */
@@ -36,6 +37,25 @@ export function headerOf(list: HeaderList | null, name: string): string | undefi
     if (key.length === name.length && key.toLowerCase() === name) found = joined(found, record[key])
   }
   return found
+}
+
+const overrides: ReadonlySet<string> = new Set(overrideNames.map((name) => `x-envoy-${name}`))
+
+/** Whether some header says how the request is to be retried or timed out; see engine/overrides.ts. */
+export function hasOverride(list: HeaderList | null): boolean {
+  if (list === null) return false
+  if (Array.isArray(list)) {
+    for (let i = 0; i < list.length; i += 2) if (isOverride(list[i] as string)) return true
+    return false
+  }
+  for (const name in list) if (isOverride(name)) return true
+  return false
+}
+
+function isOverride(name: string): boolean {
+  // x-e
+  if (name.length < 16 || (name.charCodeAt(0) | 0x20) !== 0x78 || (name.charCodeAt(2) | 0x20) !== 0x65) return false
+  return overrides.has(name.toLowerCase())
 }
 
 function joined(before: string | undefined, value: HeaderValue): string | undefined {

@@ -1,22 +1,29 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Admitted, InboundRequest } from '../engine/inbound.ts'
+import { SPENT_HEADER } from '../engine/retry-tree.ts'
 import type { Peer } from '../model/peer.ts'
+import type { Priority } from '../model/route.ts'
+import type { Hop } from '../telemetry/context.ts'
 import type { RequestHead, ServerRequest } from '../telemetry/server-telemetry.ts'
 
 /** One request that came in: what policy and telemetry may look at, and what they need when it is over. */
-export class InboundExchange implements InboundRequest, RequestHead {
+export class InboundExchange implements InboundRequest, RequestHead, Hop {
   readonly request: IncomingMessage
   readonly response: ServerResponse | null
   readonly peer: Peer | null
   readonly method: string
   readonly authority: string
   path: string
-  deadline = Number.POSITIVE_INFINITY
+  /** It is a repeat by its sender. */
+  repeated = false
+  priority: Priority | null = null
   admitted: Admitted | null = null
   seen: ServerRequest | null = null
   flags = ''
   /** For the server's list of what is under way. */
   place = -1
+  private until = Number.POSITIVE_INFINITY
+  private spent = false
 
   constructor(request: IncomingMessage, response: ServerResponse | null, peer: Peer | null) {
     this.request = request
@@ -25,6 +32,32 @@ export class InboundExchange implements InboundRequest, RequestHead {
     this.method = request.method!
     this.authority = request.headers.host!.toLowerCase()
     this.path = request.url!
+  }
+
+  get hop(): Hop {
+    return this
+  }
+
+  /** Once its head is on its way, an answer takes the time that it takes: it may be a stream. */
+  get deadline(): number {
+    return this.response?.headersSent === true ? Number.POSITIVE_INFINITY : this.until
+  }
+
+  set deadline(until: number) {
+    this.until = until
+  }
+
+  /** A failing answer is to say that what failed below was repeated already. */
+  settle(): void {
+    const { response } = this
+    if (this.spent || response === null || response.headersSent) return
+    this.spent = true
+    // When the head goes out, and not now: frameworks throw away what was set before an error.
+    const writeHead = response.writeHead as (this: ServerResponse, ...args: unknown[]) => ServerResponse
+    response.writeHead = function (this: ServerResponse, ...args: unknown[]) {
+      if ((args[0] as number) >= 400) this.setHeader(SPENT_HEADER, '1')
+      return writeHead.apply(this, args)
+    }
   }
 
   get remoteAddress(): string {

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 
-/** Bytes of a streamed request body that are kept for another try. */
+/** Bytes of a streamed request body that are kept for another try, unless the route's retry policy says otherwise. */
 export const REPLAY_LIMIT = 64 * 1024
 
 type Chunk = string | ArrayBufferView | ArrayBuffer
@@ -18,7 +18,7 @@ export class ReplayBody {
   failed: unknown
   private readonly source: Source
   private readonly iterator: AsyncIterator<Chunk> | Iterator<Chunk>
-  private readonly limit: number
+  private limit: number
   private readonly chunks: Uint8Array[] = []
   /** Index of chunks[0] in the whole body. */
   private base = 0
@@ -42,6 +42,11 @@ export class ReplayBody {
   /** Whether it could be read again from its start. Never true again once false. */
   get replayable(): boolean {
     return this.base === 0 && this.failed === undefined
+  }
+
+  /** Bytes that are kept for another try from now on; what is gone is gone. */
+  keepUpTo(bytes: number): void {
+    this.limit = bytes
   }
 
   /** No try will follow the one that reads now: nothing needs to be kept. */

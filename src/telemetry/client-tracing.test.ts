@@ -11,6 +11,7 @@ const inbound: CallContext = {
   requestId: 'r-1',
   b3: null,
   otel: null,
+  hop: null,
 }
 const within = <T>(context: CallContext, work: () => T): T => callContext.run(context, work)
 

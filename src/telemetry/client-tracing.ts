@@ -97,7 +97,8 @@ function parentOf(active: Context, span: Span | undefined, base: CallContext): C
 }
 
 function withTrace(base: CallContext, traceparent: string, tracestate: string, otel: Context | null): CallContext {
-  return { traceparent, tracestate, baggage: base.baggage, requestId: base.requestId, b3: base.b3, otel }
+  const { baggage, requestId, b3, hop } = base
+  return { traceparent, tracestate, baggage, requestId, b3, otel, hop }
 }
 
 /** OpenTelemetry semantic conventions for HTTP 1.x, "HTTP client": one span per attempt, resends counted. */

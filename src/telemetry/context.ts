@@ -1,5 +1,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Context } from '@opentelemetry/api'
+import type { RetryTree } from '../engine/retry-tree.ts'
+import type { Priority } from '../model/route.ts'
+
+/** The request in whose handling calls are made, as far as they must heed it. */
+export interface Hop extends RetryTree {
+  /** Monotonic ms by which its answer is wanted; Infinity = not known, or the head of the answer is on its way. */
+  readonly deadline: number
+  /** Class of work that its caller named; null = none. */
+  readonly priority: Priority | null
+}
 
 /**
  * What a call carries on from the request in whose handling it is made: its trace and correlation headers, verbatim. One
@@ -18,6 +28,8 @@ export interface CallContext {
   readonly b3: readonly string[] | null
   /** OpenTelemetry's context with the span to be the parent, when a tracer provider is registered and the trace is recorded. */
   readonly otel: Context | null
+  /** null = there is none, or what is done now is not done for it any more: see {@link detach}. */
+  readonly hop: Hop | null
 }
 
 /** Nothing to carry. */
@@ -28,6 +40,7 @@ export const noContext: CallContext = {
   requestId: '',
   b3: null,
   otel: null,
+  hop: null,
 }
 
 /**
@@ -38,3 +51,16 @@ const KEY = Symbol.for('inmesh.context.v1')
 const shared = globalThis as { [KEY]?: AsyncLocalStorage<CallContext> }
 shared[KEY] ??= new AsyncLocalStorage<CallContext>()
 export const callContext: AsyncLocalStorage<CallContext> = shared[KEY]
+
+/**
+ * Runs `work` as something that is begun in handling a request and goes on without it: its calls have no deadline of the
+ * request's caller, and are repeated as those of a process of its own. Trace and correlation headers stay.
+ *
+ *     server.on('request', (req, res) => {
+ *       detach(() => mesh.fetch('http://audit/', { method: 'POST', body }))   // not cut off with the request
+ *       res.end()
+ *     })
+ */
+export function detach<T>(work: () => T): T {
+  return callContext.run({ ...(callContext.getStore() ?? noContext), hop: null }, work)
+}

@@ -10,7 +10,7 @@ import {
 } from '@opentelemetry/api'
 import type { Clock } from '../model/clock.ts'
 import type { Peer } from '../model/peer.ts'
-import { type CallContext, callContext } from './context.ts'
+import { type CallContext, callContext, type Hop } from './context.ts'
 import { newRequestId } from './ids.ts'
 import type { Metrics } from './metrics.ts'
 import { activeTracer, remoteParent } from './otel.ts'
@@ -27,6 +27,8 @@ export interface RequestHead {
   readonly peer: Peer | null
   /** IP address of the socket's peer. */
   readonly remoteAddress: string
+  /** What its handler's calls must heed; absent = nothing. */
+  readonly hop?: Hop | null
   /** Lower-case name. */
   header(name: string): string | undefined
 }
@@ -64,6 +66,7 @@ class Inflight implements ServerRequest {
   readonly baggage: string
   readonly requestId: string
   readonly b3: readonly string[] | null
+  readonly hop: Hop | null
   otel: Context | null = null
   span: Span | null = null
   readonly peer: Peer | null
@@ -86,6 +89,7 @@ class Inflight implements ServerRequest {
     this.requestId = id === undefined || id === '' || id.length > MAX_REQUEST_ID ? newRequestId() : id
     this.peer = head.peer
     this.remoteAddress = head.remoteAddress
+    this.hop = head.hop ?? null
     this.startedAt = now
   }
 }
