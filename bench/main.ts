@@ -46,6 +46,8 @@ const MIN_EPOCHS = 4
 const gated: readonly Variant[] = ['mesh', 'mesh-mtls']
 /** A Response costs more than an answer of undici.request; the platform's fetch costs 3.8 times as much. */
 const fetchRatio = 1.35
+/** A thousand services against one. */
+const routesRatio = 1.1
 
 const ca = createTestCa('cluster.local')
 const serverId = 'spiffe://cluster.local/ns/default/sa/payments'
@@ -174,6 +176,8 @@ function report(): { lines: string[]; failures: string[]; quiet: boolean; json: 
     )
     if (variant === 'mesh-fetch' && quiet && !(ratio.median <= fetchRatio))
       failures.push(`${variant}: CPU ratio ${ratio.median.toFixed(2)}, ${fetchRatio} allowed`)
+    if (variant === 'mesh-routes' && quiet && !(ratio.median <= routesRatio))
+      failures.push(`${variant}: CPU ratio ${ratio.median.toFixed(2)}, ${routesRatio} allowed`)
     if (!gated.includes(variant)) continue
     // A count that never came is no pass.
     if (!(plusBytes <= budgets.bytes))

@@ -4,6 +4,7 @@
  * The ways to make the same request. `bare` is undici without the mesh: one Pool per endpoint, drawn at random, so that both
  * have the same connections to care for. `control` is `bare` again: what it differs by is noise. `one-pool` shows what
  * several endpoints cost by themselves. `mesh` has every feature configured on the route it takes, `mesh-off` none.
+ * `mesh-routes` is `mesh` with 1,000 services, called in turn, whose routes lead to the same endpoints.
  * `bare-fetch` is the platform's fetch, `mesh-fetch` that of the mesh, with the features of `mesh`.
  */
 export const variants = [
@@ -12,6 +13,7 @@ export const variants = [
   'one-pool',
   'mesh',
   'mesh-off',
+  'mesh-routes',
   'bare-fetch',
   'mesh-fetch',
   'bare-mtls',
@@ -26,6 +28,7 @@ export const baseOf: Readonly<Record<Variant, Variant>> = {
   'one-pool': 'bare',
   mesh: 'bare',
   'mesh-off': 'bare',
+  'mesh-routes': 'mesh',
   'bare-fetch': 'bare',
   'mesh-fetch': 'bare',
   'bare-mtls': 'bare-mtls',

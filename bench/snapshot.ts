@@ -1,6 +1,6 @@
 import { type ClusterSpec, clusterDefaults, type EndpointSpec, outlierDefaults } from '../src/model/cluster.ts'
 import { type RouteSpec, retryDefaults, routeDefaults } from '../src/model/route.ts'
-import { emptySnapshot, type Snapshot } from '../src/model/snapshot.ts'
+import { emptySnapshot, type ListenerSpec, type Snapshot } from '../src/model/snapshot.ts'
 import { addresses } from './protocol.ts'
 
 const CLUSTER = 'outbound|80||payments.default.svc.cluster.local'
@@ -32,6 +32,19 @@ export function plainSnapshot(port: number): Snapshot {
   }
   const [route] = routes().slice(-1)
   return snapshot(cluster, [{ ...route!, retry: null, timeoutMs: unlimited }])
+}
+
+export const serviceNames = Array.from({ length: 1_000 }, (_, i) => `service-${i}`)
+
+/** A thousand services with routes of their own, all of which lead to the same endpoints. */
+export function manyRoutes(port: number): Snapshot {
+  const one = benchSnapshot(port, null)
+  const listeners = new Map<string, ListenerSpec>()
+  for (const name of serviceNames) {
+    const virtualHosts = [{ name, domains: [name, `${name}:80`], routes: routes() }]
+    listeners.set(name, { name, routes: { name, virtualHosts } })
+  }
+  return { ...one, listeners }
 }
 
 function snapshot(cluster: ClusterSpec, all: readonly RouteSpec[]): Snapshot {

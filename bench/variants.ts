@@ -12,7 +12,7 @@ import { systemClock } from '../src/model/clock.ts'
 import type { Snapshot } from '../src/model/snapshot.ts'
 import { createTelemetry } from '../src/telemetry/telemetry.ts'
 import { addresses, type ClientSetup } from './protocol.ts'
-import { benchSnapshot, plainSnapshot } from './snapshot.ts'
+import { benchSnapshot, manyRoutes, plainSnapshot, serviceNames } from './snapshot.ts'
 
 const CONNECTIONS = 16
 const path = '/items/42'
@@ -44,6 +44,11 @@ export async function createRequester(setup: ClientSetup): Promise<() => Promise
     headers,
   } as Dispatcher.RequestOptions
   const [only] = dispatchers
+  if (setup.variant === 'mesh-routes') {
+    const all = serviceNames.map((name) => ({ ...options, origin: `http://${name}` }) as Dispatcher.RequestOptions)
+    let next = 0
+    return async () => (await only!.request(all[next++ % all.length]!)).body.text()
+  }
   if (dispatchers.length === 1) return async () => (await only!.request(options)).body.text()
   return async () => {
     const drawn = dispatchers[Math.floor(Math.random() * dispatchers.length)]!
@@ -70,6 +75,8 @@ function dispatchersOf({ variant, ports, credentials, serverId, trustDomain }: C
     case 'mesh':
     case 'mesh-fetch':
       return [mesh(benchSnapshot(ports.http, null), null)]
+    case 'mesh-routes':
+      return [mesh(manyRoutes(ports.http), null)]
     case 'mesh-off':
       return [mesh(plainSnapshot(ports.http), null)]
     case 'bare-fetch':
