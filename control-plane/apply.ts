@@ -13,6 +13,8 @@ export interface ApplyOptions {
   readonly rootNamespace?: string
   /** Domain of service names. Default "cluster.local". */
   readonly domain?: string
+  /** That the control plane was started with. Default "cluster.local". */
+  readonly trustDomain?: string
   /** Named in problems. */
   readonly file?: string
 }
@@ -32,10 +34,12 @@ const MAX_OBJECT = 256 * 1024
  * @throws ConfigError with every problem found, and nothing was written
  */
 export async function applyText(store: Store, text: string, options: ApplyOptions = {}): Promise<ApplyOutcome> {
-  const { actor = 'admin', dryRun = false, namespace, rootNamespace, domain, file } = options
+  const { actor = 'admin', dryRun = false, namespace, rootNamespace, domain, trustDomain, file } = options
   const parsed = parseDocuments(text, file)
   const existing = await store.snapshot()
-  const { objects, problems: found } = validateBatch(parsed.documents, existing, { namespace, rootNamespace, domain })
+  const { objects, problems: found } = validateBatch(parsed.documents, existing, {
+    ...{ namespace, rootNamespace, domain, trustDomain },
+  })
   const problems = [...parsed.problems, ...found]
   for (const { kind, namespace: ns, name, spec } of objects) {
     if (JSON.stringify(spec).length <= MAX_OBJECT) continue

@@ -142,7 +142,7 @@ async function start(
   closers.push(() => revisions.close())
 
   const apply = (text: string, applyOptions: ApplyOptions = {}) =>
-    applyText(store, text, { rootNamespace, domain, ...withoutUndefined(applyOptions) })
+    applyText(store, text, { rootNamespace, domain, trustDomain, ...withoutUndefined(applyOptions) })
   const createToken = async (request: TokenRequest, actor = 'api'): Promise<CreatedToken> => {
     const { service, namespace = 'default', serviceAccount = service, ttlMs } = request
     const { id, text, spiffeId, expiresAt } = await mintJoinToken(store, authority, {

@@ -7,6 +7,8 @@ export type Report = (severity: 'error' | 'warning', path: FieldPath, message: s
 export interface CheckContext {
   readonly namespace: string
   readonly rootNamespace: string
+  /** That the control plane was started with. */
+  readonly trustDomain: string
   readonly annotations: Readonly<Record<string, string>>
 }
 
@@ -19,6 +21,8 @@ export interface Kind<Name extends string = string, Schema extends z.ZodType = z
   /** Lower case, for the CLI: "virtualservices" and further spellings, "vs". */
   readonly names: readonly string[]
   readonly apiVersions: readonly string[]
+  /** 'mesh' = one object for all, in the root namespace, named "default". Default: objects live in namespaces. */
+  readonly scope?: 'mesh'
   /** Parses `spec` (column spellings already renamed, unsupported fields already taken out). */
   readonly schema: Schema
   readonly unsupported: readonly UnsupportedField[]
@@ -42,11 +46,22 @@ export interface UnsupportedField {
   /** Inside `spec`, like "http[].fault"; [] = each element, {} = each value of a mapping. */
   readonly path: string
   readonly severity: 'error' | 'warning'
+  /** What its writer is told. Default: that it is not supported yet. */
+  readonly why?: string
 }
 
-export function unsupported(severity: 'error' | 'warning', prefix: string, names: string): UnsupportedField[] {
+export function unsupported(
+  severity: 'error' | 'warning',
+  prefix: string,
+  names: string,
+  why?: string,
+): UnsupportedField[] {
   return names
     .trim()
     .split(/\s+/)
-    .map((name) => ({ path: prefix === '' ? name : `${prefix}.${name}`, severity }))
+    .map((name) => ({
+      path: prefix === '' ? name : `${prefix}.${name}`,
+      severity,
+      ...(why === undefined ? {} : { why }),
+    }))
 }

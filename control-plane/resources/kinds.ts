@@ -3,6 +3,7 @@ import type { StoredObject } from '../store/store.ts'
 import { authorizationPolicy } from './authorization-policy.ts'
 import { destinationRule } from './destination-rule.ts'
 import type { Kind } from './kind.ts'
+import { meshConfig } from './mesh-config.ts'
 import { parseSpec } from './parse-spec.ts'
 import { peerAuthentication } from './peer-authentication.ts'
 import { servicePolicy } from './service-policy.ts'
@@ -18,6 +19,7 @@ const byName = {
   PeerAuthentication: peerAuthentication,
   ServicePolicy: servicePolicy,
   TrafficSplit: trafficSplit,
+  MeshConfig: meshConfig,
 } as const
 
 export type KindName = keyof typeof byName

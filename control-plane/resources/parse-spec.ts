@@ -88,9 +88,11 @@ function takeOut(
     severity: field.severity,
     path: [...path, name],
     at: 'key',
-    message: field.severity === 'error' ? 'is not supported yet' : 'is not supported yet and has no effect',
+    message: field.why ?? (field.severity === 'error' ? notYet : `${notYet} and has no effect`),
   })
 }
+
+const notYet = 'is not supported yet'
 
 function fromIssue(issue: z.core.$ZodIssue, schema: z.ZodType): SpecProblem[] {
   const path = issue.path.map((step) => (typeof step === 'number' ? step : String(step)))

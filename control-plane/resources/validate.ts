@@ -5,6 +5,7 @@ import type { FieldPath, SourceDocument } from './document.ts'
 import { isKubernetesKind, notYetKinds } from './foreign-kinds.ts'
 import type { Kind } from './kind.ts'
 import { kinds } from './kinds.ts'
+import { fromConfigMap } from './mesh-config-map.ts'
 import { metadataSchema, type ObjectMetadata } from './metadata.ts'
 import { parseSpec, type SpecProblem, zodProblems } from './parse-spec.ts'
 import { suggest } from './suggest.ts'
@@ -21,6 +22,8 @@ export interface ValidateOptions {
   readonly rootNamespace?: string
   /** Domain of service names. Default "cluster.local". */
   readonly domain?: string
+  /** That the control plane was started with. Default "cluster.local". */
+  readonly trustDomain?: string
 }
 
 export interface ValidatedBatch {
@@ -50,9 +53,10 @@ export function validateBatch(
     namespace: options.namespace ?? 'default',
     rootNamespace: options.rootNamespace ?? 'istio-system',
     domain: options.domain ?? 'cluster.local',
+    trustDomain: options.trustDomain ?? 'cluster.local',
   }
   const problems: Problem[] = []
-  const candidates = documents.flatMap((document) => readDocument(document, settings, problems) ?? [])
+  const candidates = documents.flatMap((document) => readDocument(fromConfigMap(document), settings, problems) ?? [])
   const seen = new Map<string, Candidate>()
   for (const candidate of candidates) {
     const { kind, namespace, name } = candidate.input
@@ -71,6 +75,7 @@ export function validateBatch(
 interface Settings {
   readonly namespace: string
   readonly rootNamespace: string
+  readonly trustDomain: string
 }
 
 function readDocument(document: SourceDocument, settings: Settings, problems: Problem[]): Candidate | undefined {
@@ -109,7 +114,8 @@ function readDocument(document: SourceDocument, settings: Settings, problems: Pr
   const failures = problems.length
   const meta = metadataSchema.safeParse(metadata ?? {}, { reportInput: true })
   const parsed = parseSpec(kind, spec)
-  const { namespace = settings.namespace, labels = {}, annotations = {} } = (meta.data ?? {}) as Partial<ObjectMetadata>
+  const home = kind.scope === 'mesh' ? settings.rootNamespace : settings.namespace
+  const { namespace = home, labels = {}, annotations = {} } = (meta.data ?? {}) as Partial<ObjectMetadata>
   const name = (meta.data as ObjectMetadata | undefined)?.name ?? defaultName(kind, parsed.spec)
   const subject = `${kind.kind}/${namespace}/${name ?? nameIn(metadata)}`
   for (const key of Object.keys(rest)) {
@@ -124,6 +130,15 @@ function readDocument(document: SourceDocument, settings: Settings, problems: Pr
   if (!meta.success) for (const p of zodProblems(meta.error, metadataSchema)) add(p, ['metadata'], subject)
   else if (name === undefined && (kind.defaultName === undefined || parsed.spec !== undefined))
     add({ severity: 'error', path: ['metadata', 'name'], at: 'value', message: 'is required' }, [], subject)
+  if (kind.scope === 'mesh' && meta.success)
+    for (const [field, value, expected] of [
+      ['namespace', namespace, settings.rootNamespace],
+      ['name', name, 'default'],
+    ] as const)
+      if (value !== expected) {
+        const message = `must be "${expected}": there is one ${kind.kind} for the whole mesh`
+        add({ severity: 'error', path: ['metadata', field], at: 'value', message }, [], subject)
+      }
   const inText = (path: FieldPath) => ['spec', ...asWritten(path, spec, kind)]
   for (const p of parsed.problems) add(p, ['spec'], subject, inText(p.path))
   const report: Candidate['report'] = (severity, path, message, suggestion) =>
@@ -134,7 +149,10 @@ function readDocument(document: SourceDocument, settings: Settings, problems: Pr
       path.length === 0 ? [] : inText(path),
     )
   if (parsed.spec !== undefined)
-    kind.check?.(parsed.spec, report, { namespace, rootNamespace: settings.rootNamespace, annotations })
+    kind.check?.(parsed.spec, report, {
+      ...{ namespace, annotations },
+      ...{ rootNamespace: settings.rootNamespace, trustDomain: settings.trustDomain },
+    })
   if (problems.slice(failures).some((p) => p.severity === 'error') || name === undefined) return undefined
   const input: ObjectInput = {
     kind: kind.kind,
@@ -170,6 +188,7 @@ function findExact(
 }
 
 function defaultName(kind: Kind, spec: unknown): string | undefined {
+  if (kind.scope === 'mesh') return 'default'
   return spec === undefined ? undefined : kind.defaultName?.(spec)
 }
 

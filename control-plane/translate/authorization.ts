@@ -19,7 +19,8 @@ type Policy = MessageInitShape<typeof PolicySchema>
 interface Context {
   /** Of the policy: where a bare service account lives. */
   readonly namespace: string
-  readonly trustDomain: string
+  /** The mesh's own first, then its aliases: a principal of one of them counts for all (Istio). */
+  readonly trustDomains: readonly string[]
 }
 
 /**
@@ -74,7 +75,8 @@ function principalOf(
   context: Context,
   header: string,
 ): Principal {
-  const ids = values.map((value) => onePrincipal(attribute, value, context, header))
+  const all = new Set(values.flatMap((value) => withTrustDomains(attribute, value, context.trustDomains)))
+  const ids = [...all].map((value) => onePrincipal(attribute, value, context, header))
   const any: Principal = ids.length === 1 ? ids[0]! : { identifier: { case: 'orIds', value: { ids } } }
   return negative ? { identifier: { case: 'notId', value: any } } : any
 }
@@ -82,7 +84,7 @@ function principalOf(
 function onePrincipal(attribute: Attribute, value: string, context: Context, header: string): Principal {
   switch (attribute) {
     case 'principal':
-      return authenticated(principalMatch(value, context.trustDomain))
+      return authenticated(principalMatch(value))
     case 'namespace':
       return authenticated({ kind: 'regex', value: `spiffe://[^/]+/ns/${starRegex(value)}/.*` })
     case 'trustDomain':
@@ -154,18 +156,32 @@ function edgeMatch(value: string, ignoreCase: boolean): StringMatch {
 }
 
 /** null = any verified identity. */
-function principalMatch(value: string, trustDomain: string): StringMatch | null {
+function principalMatch(value: string): StringMatch | null {
   if (value === '*') return null
-  const own = localTrustDomain(value, trustDomain)
-  if (own.startsWith('*')) return { kind: 'suffix', value: own.slice(1), ignoreCase: false }
-  if (own.endsWith('*')) return { kind: 'prefix', value: `spiffe://${own.slice(0, -1)}`, ignoreCase: false }
-  return { kind: 'exact', value: `spiffe://${own}`, ignoreCase: false }
+  if (value.startsWith('*')) return { kind: 'suffix', value: value.slice(1), ignoreCase: false }
+  if (value.endsWith('*')) return { kind: 'prefix', value: `spiffe://${value.slice(0, -1)}`, ignoreCase: false }
+  return { kind: 'exact', value: `spiffe://${value}`, ignoreCase: false }
 }
 
-/** In a principal of five parts, "cluster.local" points to whatever the mesh's own trust domain is (Istio). */
-function localTrustDomain(principal: string, trustDomain: string): string {
-  const parts = principal.split('/')
-  return parts.length === 5 && parts[0] === 'cluster.local' ? [trustDomain, ...parts.slice(1)].join('/') : principal
+/**
+ * What a value means in a mesh whose trust domain has aliases: the same identity in each of them. Principals count when
+ * they have five parts; "cluster.local" in one points to whatever the mesh's own trust domain is (Istio).
+ */
+function withTrustDomains(attribute: Attribute, value: string, trustDomains: readonly string[]): readonly string[] {
+  if (attribute === 'trustDomain') return trustDomains.includes(value) ? trustDomains : [value]
+  const [named = '', ...rest] = value.split('/')
+  if (attribute !== 'principal' || rest.length !== 4) return [value]
+  if (named !== 'cluster.local' && !trustDomains.some((domain) => covers(named, domain))) return [value]
+  // "*.td" already speaks of the domains that it covers.
+  return trustDomains.map((domain) =>
+    named.startsWith('*') && covers(named, domain) ? value : [domain, ...rest].join('/'),
+  )
+}
+
+/** A trust domain as policies write it, with one star at an edge. */
+function covers(pattern: string, domain: string): boolean {
+  if (pattern.startsWith('*')) return domain.endsWith(pattern.slice(1))
+  return pattern.endsWith('*') ? domain.startsWith(pattern.slice(0, -1)) : pattern === domain
 }
 
 /** Every star is any text within the segment, everything else stands for itself. */

@@ -35,7 +35,9 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
     name,
     clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
     edsClusterConfig: { edsConfig: ads, serviceName: name },
-    connectTimeout: duration(policy.connectionPool?.tcp?.connectTimeout ?? defaults.connectTimeout),
+    connectTimeout: duration(
+      policy.connectionPool?.tcp?.connectTimeout ?? index.settings.connectTimeoutMs ?? defaults.connectTimeout,
+    ),
     ...loadBalancing(policy, foreign),
     // Unhealthy endpoints are never used, not even when no other is left.
     commonLbConfig: { healthyPanicThreshold: { value: policy.outlierDetection?.minHealthPercent ?? 0 } },
@@ -138,7 +140,8 @@ function outlierDetection(
  */
 function transport(index: MeshIndex, host: string, subset: string, { tls }: PolicyBlocks, client: ClientView) {
   const { clientClass } = client
-  if (tls?.mode === 'DISABLE' || (tls === undefined && isForeign(clientClass))) return {}
+  const auto = index.settings.autoMtls && !isForeign(clientClass)
+  if (tls?.mode === 'DISABLE' || (tls === undefined && !auto)) return {}
   const ids = selectedEndpoints(index, host, subset, client).map((endpoint) => endpoint.spiffeId)
   const secure = upstreamTls(clientClass, [...new Set(ids)].filter((id) => id !== '').sort(compareText))
   if (tls?.mode === 'ISTIO_MUTUAL') return { transportSocket: secure }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { documentOf, validateBatch } from '../resources/index.ts'
+import type { ObjectInput } from '../store/store.ts'
 import { type TestRequest, verdict } from './testing/decide.ts'
 import { clientOf, endpointOf, Mesh, objectsOf, stored } from './testing/mesh.ts'
 
@@ -183,7 +184,6 @@ describe('the authorization truth table', () => {
     row.request.rawTarget !== undefined ||
     row.shadow !== undefined ||
     row.providers !== undefined ||
-    (row.meshConfig?.trustDomainAliases?.length ?? 0) > 0 ||
     row.meshConfig?.pathNormalization !== undefined ||
     row.meshConfig?.useRemoteAddress !== undefined ||
     row.expect === '400' ||
@@ -213,8 +213,13 @@ describe('the authorization truth table', () => {
       return
     }
     expect(errors).toEqual([])
+    const aliases = row.meshConfig?.trustDomainAliases ?? []
+    const meshConfig: ObjectInput = {
+      ...{ apiVersion: 'mesh.istio.io/v1alpha1', kind: 'MeshConfig', namespace: 'istio-system', name: 'default' },
+      ...{ labels: {}, annotations: {}, spec: { trustDomainAliases: aliases } },
+    }
     const mesh = new Mesh({
-      objects: stored(objects),
+      objects: stored(aliases.length === 0 ? objects : [...objects, meshConfig]),
       settings: { trustDomain: row.meshConfig?.trustDomain ?? 'cluster.local' },
     })
     const { namespace, labels } = { ...table.defaults.workload, ...row.workload }

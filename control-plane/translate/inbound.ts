@@ -151,9 +151,9 @@ function policiesOf(index: MeshIndex, object: StoredObject, spec: AuthorizationP
     const everything = { permissions: [{ rule: anyRule }], principals: [{ identifier: anyRule }] }
     return { [`${prefix}-unreadable`]: everything }
   }
-  const { trustDomain } = index.settings
+  const { trustDomains } = index.settings
   return Object.fromEntries(
-    spec.rules.map((rule, i) => [`${prefix}-rule[${i}]`, rbacPolicy(rule, { namespace, trustDomain })]),
+    spec.rules.map((rule, i) => [`${prefix}-rule[${i}]`, rbacPolicy(rule, { namespace, trustDomains })]),
   )
 }
 

@@ -6,9 +6,10 @@ import type { ServicePolicySpec } from '../resources/service-policy.ts'
 import type { TrafficSplitSpec } from '../resources/traffic-split.ts'
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts'
 import type { EndpointRecord, StoredObject } from '../store/store.ts'
+import { type EffectiveSettings, effectiveSettings } from './effective-settings.ts'
 import { expandHost, hostCovers, mostSpecificHost, serviceHost } from './hosts.ts'
 import { byAge, compareText, objectKey, type Rule, rulesOf } from './rule.ts'
-import type { MeshRevision, MeshSettings } from './types.ts'
+import type { MeshRevision } from './types.ts'
 
 /** A service that has ever registered. */
 export interface Service {
@@ -24,7 +25,7 @@ export interface Service {
 
 /** One revision, arranged for the questions of the translation. Built once per revision; immutable. */
 export class MeshIndex {
-  readonly settings: MeshSettings
+  readonly settings: EffectiveSettings
   readonly services: ReadonlyMap<string, Service>
   /** Hosts that some rule sends calls to, known or not. */
   readonly destinations: ReadonlySet<string>
@@ -45,9 +46,10 @@ export class MeshIndex {
   readonly #splits: ReadonlyMap<string, readonly Rule<TrafficSplitSpec>[]>
 
   constructor(revision: MeshRevision) {
-    const { settings, objects } = revision
+    const { objects } = revision
+    const settings = effectiveSettings(revision.settings, objects)
     this.settings = settings
-    this.trustBundles = revision.trustBundles
+    this.trustBundles = withAliases(revision.trustBundles, settings)
     this.services = servicesOf(revision)
     this.instances = new Set(revision.endpoints.map((e) => e.instanceId)).size
     const expand = (host: string, rule: Rule<unknown>) => expandHost(host, rule.object.namespace, settings.domain)
@@ -81,7 +83,7 @@ export class MeshIndex {
     this.authorization = withSpecs(objects, 'AuthorizationPolicy')
     this.peerAuthentication = withSpecs(objects, 'PeerAuthentication')
     this.configKey = configKey(revision, this.services)
-    this.bundlesKey = JSON.stringify([...revision.trustBundles].sort(([a], [b]) => compareText(a, b)))
+    this.bundlesKey = JSON.stringify([...this.trustBundles].sort(([a], [b]) => compareText(a, b)))
   }
 
   /** The one that decides for a host: its own, else that of the longest wildcard; of several the oldest. */
@@ -122,6 +124,13 @@ export class MeshIndex {
     }
     return found
   }
+}
+
+/** The roots of the mesh vouch for the aliases of its trust domain too, unless those have roots of their own. */
+function withAliases(bundles: MeshRevision['trustBundles'], { trustDomain, trustDomains }: EffectiveSettings) {
+  const own = bundles.get(trustDomain)
+  if (own === undefined || trustDomains.length === 1) return bundles
+  return new Map([...trustDomains.map((domain) => [domain, own] as const), ...bundles])
 }
 
 function newestFirst(a: Rule<TrafficSplitSpec>, b: Rule<TrafficSplitSpec>): number {

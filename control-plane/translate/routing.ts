@@ -188,16 +188,17 @@ function callerOf(index: MeshIndex, client: ClientView): string {
 /** Timeout and retries where no route says otherwise: ServicePolicy, else the mission's defaults. */
 function servicePolicyPlan(index: MeshIndex, host: string): Omit<ActionPlan, 'clusters' | 'notes'> {
   const policy = index.servicePolicy(host)
-  const attempts = policy?.spec.retryAttempts ?? servicePolicyDefaults.retryAttempts
+  const { retry: ofMesh, meshConfig = 'default' } = index.settings
+  const attempts = policy?.spec.retryAttempts ?? ofMesh?.attempts ?? servicePolicyDefaults.retryAttempts
   const name = policy?.name ?? 'default'
   return {
     timeoutMs: policy?.spec.timeoutMs ?? servicePolicyDefaults.timeoutMs,
     timeoutUntilHeaders: true,
     timeoutAsked: policy?.spec.timeoutMs !== undefined,
-    retry: retryPlan({ attempts }),
+    retry: retryPlan({ ...ofMesh, attempts }),
     decidedBy: {
       timeout: policy?.spec.timeoutMs === undefined ? 'default' : name,
-      retries: policy?.spec.retryAttempts === undefined ? 'default' : name,
+      retries: policy?.spec.retryAttempts !== undefined ? name : ofMesh !== undefined ? meshConfig : 'default',
     },
   }
 }
