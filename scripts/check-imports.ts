@@ -20,6 +20,8 @@ const layers: readonly (readonly [prefix: string, allowed: readonly string[]])[]
   ['src/registry/', ['src/model/', 'src/gen/', 'src/errors.ts']],
   ['src/http/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
   ['src/grpc/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
+  // A whole mesh in memory: both planes.
+  ['src/testing/', ['src/', 'control-plane/']],
   ['src/', ['src/']],
   // Explains by the engine what a client would do: the one part of the control plane that runs a data plane.
   ['control-plane/explain/', ['control-plane/', 'src/engine/', 'src/xds/', 'src/model/', 'src/errors.ts']],

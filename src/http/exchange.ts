@@ -330,7 +330,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
 }
 
 /** RFC 9110 section 9.2.2, and QUERY. */
-function isIdempotent(method: string): boolean {
+export function isIdempotent(method: string): boolean {
   switch (method) {
     case 'GET':
     case 'HEAD':
