@@ -30,7 +30,11 @@ export function offlineTranslation(mesh: OfflineMesh): Translation {
   const endpoints = [...mesh.endpoints]
   const services = [...(mesh.services ?? [])]
   const existing = { objects: [], endpoints, services }
-  const options = { namespace: mesh.namespace ?? 'default', rootNamespace: settings.rootNamespace, domain: settings.domain }
+  const options = {
+    namespace: mesh.namespace ?? 'default',
+    rootNamespace: settings.rootNamespace,
+    domain: settings.domain,
+  }
   const { objects, problems } = validateBatch(parsed.documents, existing, options)
   const all = [...parsed.problems, ...problems]
   if (all.some((p) => p.severity === 'error')) throw new ConfigError(all)

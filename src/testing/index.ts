@@ -1,7 +1,7 @@
 /** `inmesh/testing`: meshes in memory for tests of configuration and of what calls do under it. */
 
 export type { AskedClient } from '../../control-plane/explain/explain-for.ts'
-export type { Explanation, ExplainRequest } from '../engine/explain/explanation.ts'
+export type { ExplainRequest, Explanation } from '../engine/explain/explanation.ts'
 export { formatExplanation } from '../engine/explain/format-explanation.ts'
 export {
   createTestMesh,

@@ -1,8 +1,8 @@
 import { Attempt } from '../engine/attempt.ts'
 import type { Call } from '../engine/call.ts'
-import { AskedRequest } from '../engine/explain/request.ts'
-import type { ExplainRequest } from '../engine/explain/explanation.ts'
 import type { Exchange } from '../engine/exchange.ts'
+import type { ExplainRequest } from '../engine/explain/explanation.ts'
+import { AskedRequest } from '../engine/explain/request.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import { Kind } from '../engine/outcome.ts'
 import type { Rejection } from '../engine/rejection.ts'
@@ -29,7 +29,8 @@ export class TestExchange implements Exchange {
   readonly attempts: TestAttempt[] = []
   rejection: Rejection | null = null
   call: Call | null = null
-  done = false
+  /** Virtual ms; null = it is under way. */
+  endedAt: number | null = null
   readonly env: TestEnv
 
   constructor(env: TestEnv, request: ExplainRequest, deadline: number) {
@@ -55,7 +56,11 @@ export class TestExchange implements Exchange {
 
   reject(rejection: Rejection): void {
     this.rejection = rejection
-    this.done = true
+    this.over()
+  }
+
+  over(): void {
+    this.endedAt = this.env.time.now()
   }
 }
 
@@ -109,7 +114,7 @@ export class TestAttempt extends Attempt {
     if (this.answerHeaders['x-envoy-overloaded'] !== undefined) this.overloaded = true
     if (!this.head(status, -1)) return
     this.finish(Kind.Response)
-    this.exchange.done = true
+    this.exchange.over()
   }
 
   private finish(kind: Kind): void {

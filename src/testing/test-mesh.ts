@@ -6,7 +6,7 @@ import type { MeshSettings } from '../../control-plane/translate/types.ts'
 import { Call } from '../engine/call.ts'
 import { Engine } from '../engine/engine.ts'
 import { explain } from '../engine/explain/explain.ts'
-import type { Explanation, ExplainRequest } from '../engine/explain/explanation.ts'
+import type { ExplainRequest, Explanation } from '../engine/explain/explanation.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import { kindFacts } from '../engine/outcome.ts'
 import { Dice } from '../engine/testing/dice.ts'
@@ -107,7 +107,7 @@ export class TestMesh implements TestEnv {
     const { random } = new Dice(options.seed ?? 1, 1)
     this.#engine = new Engine({ clock: this.time, random, events: null })
     this.time.drive(this.#engine.wheel)
-    Object.entries(options.services).forEach(([name, service], i) => this.#addService(name, service, i))
+    for (const [i, [name, service]] of Object.entries(options.services).entries()) this.#addService(name, service, i)
     this.#apply()
   }
 
@@ -134,13 +134,17 @@ export class TestMesh implements TestEnv {
 
   /** Makes a call and lets time pass until it is over. */
   call(request: TestCallOptions): TestResult {
-    const result = this.start(request)
-    this.time.until(() => result().status !== 0 || result().passthrough, LONGEST)
+    const { exchange, result } = this.#begin(request)
+    if (exchange !== null) this.time.until(() => exchange.endedAt !== null, LONGEST)
     return result()
   }
 
   /** Makes a call and lets no time pass: the function that comes back tells what has become of it so far. */
   start(request: TestCallOptions): () => TestResult {
+    return this.#begin(request).result
+  }
+
+  #begin(request: TestCallOptions): { exchange: TestExchange | null; result: () => TestResult } {
     this.#want(request.url)
     const { time } = this
     const startedAt = time.now()
@@ -149,22 +153,18 @@ export class TestMesh implements TestEnv {
     const outbound = this.#engine.outbound(exchange.authority)
     const here = { cluster: null, host: null, attempts: [], elapsedMs: 0, passthrough: false }
     if (outbound === undefined)
-      return () => ({ ...here, status: 0, flags: '-', details: 'not_in_mesh', route: '', passthrough: true })
+      return atOnce({ ...here, status: 0, flags: '-', details: 'not_in_mesh', route: '', passthrough: true })
     const target = outbound.match(exchange, this.#engine.random)
     if (target.kind === 'passthrough')
-      return () => ({ ...here, status: 0, flags: '-', details: '', route: target.name, passthrough: true })
+      return atOnce({ ...here, status: 0, flags: '-', details: '', route: target.name, passthrough: true })
     if (target.kind === 'direct') {
       const { status, flag, details } = target.rejection
-      return () => ({ ...here, status, flags: flag, details, route: target.name })
+      return atOnce({ ...here, status, flags: flag, details, route: target.name })
     }
     const call = new Call(this.#engine, exchange, target)
     exchange.call = call
-    let endedAt = Number.NaN
     call.run()
-    return () => {
-      if (exchange.done && Number.isNaN(endedAt)) endedAt = time.now()
-      return this.#resultOf(exchange, call, startedAt, exchange.done ? endedAt : time.now())
-    }
+    return { exchange, result: () => this.#resultOf(exchange, call, startedAt) }
   }
 
   /** Lets virtual time pass, ms. */
@@ -238,8 +238,8 @@ export class TestMesh implements TestEnv {
     this.#engine.apply(snapshot)
   }
 
-  #resultOf(exchange: TestExchange, call: Call, startedAt: number, now: number): TestResult {
-    const { done, rejection } = exchange
+  #resultOf(exchange: TestExchange, call: Call, startedAt: number): TestResult {
+    const { endedAt, rejection } = exchange
     const attempts = exchange.attempts.map((attempt) => ({
       host: attempt.peer?.name ?? attempt.host.address,
       outcome: kindFacts[attempt.kind]!.name,
@@ -249,17 +249,21 @@ export class TestMesh implements TestEnv {
     }))
     const answered = exchange.attempts.find((attempt) => attempt.delivered)
     return {
-      status: done ? call.status : 0,
+      status: endedAt === null ? 0 : call.status,
       flags: call.flag,
       details: rejection?.details ?? call.details,
       route: call.route.name,
       cluster: call.cluster.name,
       host: answered?.peer?.name ?? null,
       attempts,
-      elapsedMs: now - startedAt,
+      elapsedMs: (endedAt ?? this.time.now()) - startedAt,
       passthrough: false,
     }
   }
+}
+
+function atOnce(result: TestResult): { exchange: null; result: () => TestResult } {
+  return { exchange: null, result: () => result }
 }
 
 /**

@@ -45,7 +45,10 @@ export class TestPeer {
   }
 
   answers(status: number, options: For & { headers?: Readonly<Record<string, string>> } = {}): this {
-    return this.behaves({ what: 'answer', status, headers: options.headers ?? {}, afterMs: options.afterMs ?? 1 }, options)
+    return this.behaves(
+      { what: 'answer', status, headers: options.headers ?? {}, afterMs: options.afterMs ?? 1 },
+      options,
+    )
   }
 
   /** Breaks the connection once it has the request. */
