@@ -7,12 +7,13 @@ import type { RequestView } from './exchange.ts'
 import { FaultGate } from './fault.ts'
 import { compileHash } from './hash-policy.ts'
 import { Hedge } from './hedge.ts'
+import { compileMirror } from './mirror.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
 import { compileRedirect } from './redirect.ts'
 import { grpcStatusOf, noClusterWith, Rejection } from './rejection.ts'
 import { compileRetry } from './retry-policy.ts'
-import type { Target } from './route.ts'
+import type { Mirror, Target } from './route.ts'
 import { compileResponseEdits, compileRouteEdits } from './route-edits.ts'
 
 /** What stands behind the name of a cluster now; undefined = no such cluster. */
@@ -84,7 +85,8 @@ function compileForward(
   const targets = clusters.map((destination): Target => {
     const cluster = clusterOf(destination.name)
     if (cluster === undefined) return { kind: 'direct', name, rejection: missing, edits: cors?.response ?? null }
-    return targetOf(spec, destination, cluster, cors, fault)
+    const mirror = compileMirror(spec, destination, clusterOf, (c) => gates({ ...spec, breaker: null }, c, null, null))
+    return targetOf(spec, destination, cluster, { cors, fault, mirror })
   })
   const draw = compileWeights(clusters, targets)
   const choices = () => clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name }))
@@ -118,8 +120,7 @@ function targetOf(
   spec: RouteSpec,
   destination: WeightedCluster,
   cluster: ClusterRuntime,
-  cors: Cors | null,
-  fault: FaultGate | null,
+  { cors, fault, mirror }: { cors: Cors | null; fault: FaultGate | null; mirror: Mirror | null },
 ): Target {
   const { name } = spec
   if (cluster.spec.kind === 'passthrough') return { kind: 'passthrough', name }
@@ -128,6 +129,7 @@ function targetOf(
   return {
     kind: 'route',
     name,
+    shadow: false,
     cluster,
     timeoutMs: spec.timeoutMs,
     timeoutUntilHeaders: spec.timeoutUntilHeaders,
@@ -135,7 +137,7 @@ function targetOf(
     retry: spec.retry === null || spec.retry.numRetries === 0 ? null : compileRetry(spec.retry),
     hash: compileHash(spec.hash),
     hedge,
-    mirror: null,
+    mirror,
     edits: compileRouteEdits(spec, destination, cors),
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),

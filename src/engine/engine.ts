@@ -125,7 +125,11 @@ export class Engine implements CallEnv {
 function usesAny(spec: ListenerSpec, names: ReadonlySet<string>): boolean {
   if (names.size === 0) return false
   for (const host of spec.routes.virtualHosts)
-    for (const { action } of host.routes)
-      if (action.kind === 'forward' && action.clusters.some((c) => names.has(c.name))) return true
+    for (const { action, mirrors } of host.routes)
+      if (
+        action.kind === 'forward' &&
+        (action.clusters.some((c) => names.has(c.name)) || mirrors.some((m) => names.has(m.cluster)))
+      )
+        return true
   return false
 }

@@ -4,6 +4,7 @@ import type { Call } from './call.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import type { RequestView } from './exchange.ts'
 import type { HostRuntime } from './host.ts'
+import type { MirrorReport } from './mirror.ts'
 import type { DirectTarget } from './route.ts'
 
 /** Who wants to know what calls do: metrics, spans, logs. Synchronous; must not throw; the engine holds null when nobody listens. */
@@ -18,6 +19,8 @@ export interface CallEvents {
   callEnd(call: Call, now: number): void
   /** An answer without a call: a direct response, no route, no cluster. */
   localReply?(request: RequestView, target: DirectTarget, now: number): void
+  /** What became of a shadow of a call. */
+  mirrored?(report: MirrorReport): void
   breakerChange?(cluster: ClusterRuntime, from: BreakerState, to: BreakerState, now: number): void
   hostEjected?(cluster: ClusterRuntime, host: HostRuntime, now: number): void
   hostReturned?(cluster: ClusterRuntime, host: HostRuntime, now: number): void
@@ -41,6 +44,9 @@ export function joinEvents(listeners: readonly CallEvents[]): CallEvents | null 
     },
     localReply(request, target, now) {
       for (const l of listeners) l.localReply?.(request, target, now)
+    },
+    mirrored(report) {
+      for (const l of listeners) l.mirrored?.(report)
     },
     breakerChange(cluster, from, to, now) {
       for (const l of listeners) l.breakerChange?.(cluster, from, to, now)

@@ -1,6 +1,7 @@
 import type { Attempt } from './attempt.ts'
 import type { Call } from './call.ts'
 import type { HostRuntime } from './host.ts'
+import type { Shadow } from './mirror.ts'
 import type { Rejection } from './rejection.ts'
 import type { RetryTree } from './retry-tree.ts'
 
@@ -33,6 +34,8 @@ export interface Exchange extends RequestView {
   readonly tree?: RetryTree | null
   /** Makes the object of one try and does not start it. */
   open(call: Call, host: HostRuntime): Attempt
+  /** Starts a copy of the request elsewhere; must not throw, slow or fail the call. Absent = this transport mirrors nothing. */
+  shadow?(shadow: Shadow, call: Call): void
   /**
    * No (full) answer of a peer will come. Called at most once, before or after a head was delivered, never after the
    * delivered attempt ended well and never after `Call.cancel`. The call is over: a new one may be started from inside.

@@ -12,6 +12,8 @@ import type { RetryPolicy } from './retry-policy.ts'
 export interface Route {
   readonly kind: 'route'
   readonly name: string
+  /** Its calls are copies of others: nobody waits for them, and they are not counted as requests. */
+  readonly shadow: boolean
   readonly cluster: ClusterRuntime
   /** ms; Infinity = none. */
   readonly timeoutMs: number

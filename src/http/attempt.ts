@@ -22,7 +22,7 @@ type ResponseHeaders = Record<string, string | string[] | undefined>
 /** Changes headers and authority as the route says. @returns the path as it goes out */
 function editRequest(edits: RouteEdits, headers: string[], before: string, call: Call): string {
   const authority = edits.authority(headers[1]!)
-  if (authority !== headers[1]) headers.push('x-envoy-original-host', headers[1]!)
+  if (authority !== headers[1] && !call.route.shadow) headers.push('x-envoy-original-host', headers[1]!)
   headers[1] = authority
   const path = edits.path(before)
   if (path !== before) headers.push('x-envoy-original-path', before)

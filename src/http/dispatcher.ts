@@ -3,6 +3,7 @@ import type { ClusterRuntime } from '../engine/cluster.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import { Rejection } from '../engine/rejection.ts'
+import type { Route } from '../engine/route.ts'
 import type { TimerWheel } from '../engine/time.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
@@ -182,6 +183,19 @@ export class MeshDispatcher extends Dispatcher {
     host.http = link
     this.links.add(link)
     return link
+  }
+
+  /** @internal A copy of another call, on a route of its own. Not when the dispatcher is closing: nobody waits for it. */
+  shadow(
+    authority: string,
+    options: Dispatcher.DispatchOptions,
+    handler: Dispatcher.DispatchHandler,
+    route: Route,
+  ): void {
+    if (this.state !== 'open') return
+    const exchange = new HttpExchange(this, authority, options, handler)
+    this.enter(exchange)
+    if (exchange.begin()) exchange.runOn(this.engine, route)
   }
 
   /** @internal Its route leads out of the mesh. */

@@ -8,16 +8,20 @@ import type { Engine } from '../engine/engine.ts'
 import type { Exchange } from '../engine/exchange.ts'
 import type { FormatView } from '../engine/format.ts'
 import type { HostRuntime } from '../engine/host.ts'
+import type { Shadow } from '../engine/mirror.ts'
 import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
 import type { RetryTree } from '../engine/retry-tree.ts'
+import type { Route } from '../engine/route.ts'
 import { callContext, type Hop } from '../telemetry/context.ts'
+import type { AnswerDigest } from './answer-digest.ts'
 import { HttpAttempt } from './attempt.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
 import { type HeaderList, hasOverride, headerList, headerOf } from './headers.ts'
 import { editResponse, type LocalReply, rejectionReply, withoutLocalHeaders } from './local-reply.ts'
 import { Relay } from './relay.ts'
 import { ReplayBody } from './replay.ts'
+import { startShadow } from './shadow.ts'
 
 type Headers = Record<string, string | string[] | undefined>
 type Controller = Dispatcher.DispatchController
@@ -46,7 +50,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   reason: Error | null = null
   rawHeaders: RawHeaders = null
   rawTrailers: RawHeaders = null
-  private readonly replay: ReplayBody | null
+  /** null = the body is nothing, or can be sent any number of times. */
+  readonly replay: ReplayBody | null
+  /** What mirrors compare with; null = nothing. */
+  digest: AnswerDigest | null = null
   private delivering: Controller | null = null
   private relayed: Relay | null = null
   private started = false
@@ -111,6 +118,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     return new HttpAttempt(call, host, this)
   }
 
+  shadow(shadow: Shadow, call: Call): void {
+    startShadow(this, call, shadow)
+  }
+
   reject(rejection: Rejection, cause: unknown): void {
     if (this.done) return
     if (this.started || rejection.status === 0) this.fail(this.errorOf(rejection, cause))
@@ -139,15 +150,19 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   /** Configuration is there: on with it. */
   run(engine: Engine, outbound: Outbound): void {
     const target = outbound.match(this, engine.random)
-    if (target.kind === 'route') {
-      if (target.retry !== null) this.replay?.keepUpTo(target.retry.spec.maxBodyBytes)
-      this.call = new Call(engine, this, target)
-      this.call.run()
-    } else if (target.kind === 'direct') {
+    if (target.kind === 'route') this.runOn(engine, target)
+    else if (target.kind === 'direct') {
       engine.events?.localReply?.(this, target, engine.clock.now())
       const view = { request: this, call: null, response: null, routeName: target.name }
       this.reply(rejectionReply(target.rejection, target.edits, view))
     } else this.dispatcher.relay(this)
+  }
+
+  /** On with it, by a route that is known. */
+  runOn(engine: Engine, route: Route): void {
+    if (route.retry !== null) this.replay?.keepUpTo(route.retry.spec.maxBodyBytes)
+    this.call = new Call(engine, this, route)
+    this.call.run()
   }
 
   /** Goes through a dispatcher without the mesh, and stays the caller's controller. */
@@ -189,7 +204,9 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     now: number,
   ): void {
     this.commit(controller)
-    this.rawHeaders = this.edited(headers, withoutLocalHeaders(headers, controller.rawHeaders))
+    const raw = withoutLocalHeaders(headers, controller.rawHeaders)
+    if (this.digest !== null) this.digest.head(status, headers)
+    this.rawHeaders = this.edited(headers, raw)
     this.idleMs = idleMs
     this.heard = true
     this.dispatcher.silence.expect(idleMs, now)
@@ -210,6 +227,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   deliverData(chunk: Buffer): void {
     if (this.done) return
     this.heard = true
+    if (this.digest !== null) this.digest.data(chunk)
     try {
       this.handler.onResponseData?.(this, chunk)
     } catch (error) {
@@ -221,6 +239,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   deliverEnd(controller: Controller, trailers: Headers): void {
     if (this.done) return
     this.rawTrailers = controller.rawTrailers
+    if (this.digest !== null) this.digest.complete()
     this.finish()
     try {
       this.handler.onResponseEnd?.(this, trailers)
@@ -308,6 +327,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     this.done = true
     this.delivering = null
     this.replay?.destroy(this.reason ?? undefined)
+    if (this.digest !== null) this.digest.finish(this.call?.status ?? 0)
     this.dispatcher.ended(this)
   }
 

@@ -21,6 +21,12 @@ export function headerList(headers: Dispatcher.DispatchOptions['headers']): Head
   return flat
 }
 
+/** As a new flat list of name, value, name, value. */
+export function flatHeaders(list: HeaderList | null): HeaderValue[] {
+  if (list === null) return []
+  return Array.isArray(list) ? [...list] : Object.entries(list).flatMap(([name, value]) => [[name], [value]].flat())
+}
+
 /** The value of a header, several lines joined by ','; `name` in lower case. */
 export function headerOf(list: HeaderList | null, name: string): string | undefined {
   if (list === null) return undefined

@@ -27,6 +27,7 @@ export class ReplayBody {
   private ended = false
   private readers = 0
   private pulling: Promise<void> | null = null
+  private captures: Capture[] | null = null
 
   constructor(source: Source, limit: number = REPLAY_LIMIT) {
     this.source = source
@@ -52,6 +53,15 @@ export class ReplayBody {
   /** No try will follow the one that reads now: nothing needs to be kept. */
   commit(): void {
     this.keep = false
+  }
+
+  /**
+   * Collects the body while others read it. `done` gets all of it, or null when it is larger than `limit` bytes or was never
+   * read to its end; not before this returns.
+   */
+  capture(limit: number, done: (body: Uint8Array | null) => void): void {
+    this.captures ??= []
+    this.captures.push({ limit, chunks: [], bytes: 0, done })
   }
 
   /** For one try, from the first byte on; readers before it fail at their next step, for a truncated body must not look whole. */
@@ -81,6 +91,7 @@ export class ReplayBody {
   destroy(reason: Error | undefined): void {
     this.readers++
     this.chunks.length = 0
+    this.endCaptures(false)
     if (this.ended || this.failed !== undefined) return
     this.ended = true
     if (isStream(this.source)) {
@@ -95,21 +106,45 @@ export class ReplayBody {
     }
   }
 
+  private endCaptures(whole: boolean): void {
+    const { captures } = this
+    this.captures = null
+    for (const { chunks, bytes, limit, done } of captures ?? [])
+      done(whole && bytes <= limit ? Buffer.concat(chunks) : null)
+  }
+
   private async pull(): Promise<void> {
     try {
       const result = await this.iterator.next()
-      if (result.done === true) this.ended = true
-      else if (!this.ended) {
+      if (result.done === true) {
+        this.ended = true
+        this.endCaptures(true)
+      } else if (!this.ended) {
         const chunk = bytesOf(result.value)
+        if (this.captures !== null) for (const capture of this.captures) take(capture, chunk)
         this.bytes += chunk.byteLength
         this.chunks.push(chunk)
       }
     } catch (error) {
       this.failed = error ?? new Error('the request body failed without saying why')
+      this.endCaptures(false)
     } finally {
       this.pulling = null
     }
   }
+}
+
+interface Capture {
+  readonly limit: number
+  readonly chunks: Uint8Array[]
+  bytes: number
+  readonly done: (body: Uint8Array | null) => void
+}
+
+function take(capture: Capture, chunk: Uint8Array): void {
+  capture.bytes += chunk.byteLength
+  if (capture.bytes <= capture.limit) capture.chunks.push(chunk)
+  else capture.chunks.length = 0
 }
 
 function bytesOf(chunk: Chunk): Uint8Array {

@@ -14,7 +14,7 @@ interface ClusterSeries {
 }
 
 /** Counts every call of the engine as its client sees it: one request, however many attempts; its last host is the destination. */
-export function callMetrics(metrics: Metrics): Required<Pick<CallEvents, 'callEnd' | 'localReply'>> {
+export function callMetrics(metrics: Metrics): Required<Pick<CallEvents, 'callEnd' | 'localReply' | 'mirrored'>> {
   const clusters = new WeakMap<ClusterRuntime, ClusterSeries>()
   const nowhere = metrics.outbound({ service: '', serviceName: '', namespace: '', principal: '', app: '', version: '' })
 
@@ -45,11 +45,17 @@ export function callMetrics(metrics: Metrics): Required<Pick<CallEvents, 'callEn
 
   return {
     callEnd(call, now) {
+      // Counted as what it is, by `mirrored`.
+      if (call.route.shadow) return
       const { cluster } = call
       const last = call.winner ?? call.latest
       const series = last === null ? seriesOf(cluster).hostless : seriesAt(cluster, last.host.spec)
       series.record(call.status, call.flag === '-' ? '' : call.flag, now - call.startedAt)
       if (call.attempts > 1) seriesOf(cluster).retries.count += call.attempts - 1
+    },
+    mirrored({ cluster, result, differences }) {
+      const compared = differences === null ? null : differences.length === 0 ? 'same' : 'different'
+      metrics.mirrored(destination(cluster).service, result, compared)
     },
     localReply(_request, target) {
       const { status, flag } = target.rejection

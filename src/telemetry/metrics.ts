@@ -49,6 +49,8 @@ export class Metrics {
   #plaintext: RequestSeries | null = null
   readonly #plaintextBy = new Map<string, number>()
   readonly #retriesBy = new Map<string, { count: number }>()
+  readonly #mirrored = new Map<string, Map<string, number>>()
+  readonly #mirrorCompared = new Map<string, Map<string, number>>()
   #lag: ReturnType<typeof monitorEventLoopDelay> | null = null
 
   constructor(self: WorkloadInfo, sources: MetricSources = {}) {
@@ -112,6 +114,12 @@ export class Metrics {
     return counter
   }
 
+  /** One more shadow to a service, by what became of it; `compared` null = it was not. */
+  mirrored(service: string, result: string, compared: 'same' | 'different' | null): void {
+    add(this.#mirrored, service, result)
+    if (compared !== null) add(this.#mirrorCompared, service, compared)
+  }
+
   /** Stops the event-loop sampling that the first scrape started. */
   close(): void {
     this.#lag?.disable()
@@ -156,6 +164,12 @@ export class Metrics {
       ),
       new MetricFamily('inmesh_retries_total', 'Attempts beyond the first', 'counter', () =>
         samples(this.#retriesBy, 'destination_service', (c) => c.count),
+      ),
+      new MetricFamily('inmesh_mirror_requests_total', 'Shadows of requests, by what became of them', 'counter', () =>
+        results(this.#mirrored),
+      ),
+      new MetricFamily('inmesh_mirror_compared_total', 'Answers to shadows beside the real ones', 'counter', () =>
+        results(this.#mirrorCompared),
       ),
       new MetricFamily('inmesh_plaintext_requests_total', 'Requests without mTLS, by caller address', 'counter', () =>
         samples(this.#plaintextBy, 'source_address', (n) => n),
@@ -203,6 +217,20 @@ export class Metrics {
 
 function known(text: string | undefined): string {
   return text === undefined || text === '' ? 'unknown' : text
+}
+
+function add(counters: Map<string, Map<string, number>>, service: string, result: string): void {
+  let of = counters.get(service)
+  if (of === undefined) {
+    of = new Map()
+    counters.set(service, of)
+  }
+  of.set(result, (of.get(result) ?? 0) + 1)
+}
+
+function* results(counters: ReadonlyMap<string, ReadonlyMap<string, number>>): Generator<Sample> {
+  for (const [service, of] of counters)
+    for (const [result, value] of of) yield { value, labels: { destination_service: service, result } }
 }
 
 function* samples<T>(map: ReadonlyMap<string, T>, label: string, value: (entry: T) => number): Generator<Sample> {

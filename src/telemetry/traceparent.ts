@@ -34,6 +34,12 @@ export function isTraceparent(text: string | undefined): text is string {
   return isHex(text, 3, 35) && !isZero(text, 3, 35) && isHex(text, 36, 52) && !isZero(text, 36, 52)
 }
 
+/** The same trace, with nobody asked to record it. `traceparent` must be valid. */
+export function unsampled(traceparent: string): string {
+  const flags = (hexByte(traceparent, 53) & ~SAMPLED).toString(16).padStart(2, '0')
+  return `${traceparent.slice(0, 53)}${flags}${traceparent.slice(55)}`
+}
+
 /** Whether a valid traceparent asks for recording. */
 export function isSampled(traceparent: string): boolean {
   return (hexByte(traceparent, 53) & SAMPLED) !== 0

@@ -8,6 +8,7 @@ import { Engine } from '../engine.ts'
 import type { CallEvents } from '../events.ts'
 import type { Exchange } from '../exchange.ts'
 import type { HostRuntime } from '../host.ts'
+import type { Shadow } from '../mirror.ts'
 import { Kind } from '../outcome.ts'
 import type { Rejection } from '../rejection.ts'
 import { TICK_MS } from '../time.ts'
@@ -37,6 +38,7 @@ export class LabExchange implements Exchange {
   callerDeadline = Number.POSITIVE_INFINITY
   readonly attempts: LabAttempt[] = []
   rejection: Rejection | null = null
+  shadow?: (shadow: Shadow) => void
   call!: Call
 
   private readonly headers: Readonly<Record<string, string>>
@@ -94,8 +96,17 @@ export class Lab {
     headers: Readonly<Record<string, string>> = {},
     callerDeadline = Number.POSITIVE_INFINITY,
   ): LabExchange {
-    const exchange = new LabExchange('svc', idempotent, headers)
+    const exchange = this.exchange(idempotent, headers)
     exchange.callerDeadline = callerDeadline
+    return this.run(exchange)
+  }
+
+  /** A request that is not under way yet. */
+  exchange(idempotent = true, headers: Readonly<Record<string, string>> = {}): LabExchange {
+    return new LabExchange('svc', idempotent, headers)
+  }
+
+  run(exchange: LabExchange): LabExchange {
     const target = this.engine.outbound('svc')!.match(exchange, this.random)
     if (target.kind !== 'route') throw new Error(`no route, but ${target.kind}`)
     exchange.call = new Call(this.engine, exchange, target)

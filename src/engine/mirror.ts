@@ -1,0 +1,108 @@
+import type { MirrorSpec, RouteSpec, WeightedCluster } from '../model/route.ts'
+import type { Call } from './call.ts'
+import type { ClusterRuntime } from './cluster.ts'
+import { compileHash } from './hash-policy.ts'
+import type { Policy } from './policy.ts'
+import { below } from './random.ts'
+import type { Mirror, Route, RouteEdits } from './route.ts'
+import { compileRouteEdits } from './route-edits.ts'
+import { withoutPort } from './virtual-host.ts'
+
+/** Longest that a shadow may take, ms: it must not pile up beside calls without a limit of their own. */
+export const MAX_SHADOW_MS = 15_000
+
+/** Where the shadows of a route's calls go. */
+export interface Shadow {
+  /** Name of the cluster. */
+  readonly cluster: string
+  /** A route of its own, without retries; null = the cluster does not exist. */
+  readonly route: Route | null
+  readonly compare: boolean
+  /** Bytes. */
+  readonly maxBodyBytes: number
+}
+
+/** What became of one shadow. */
+export interface MirrorReport {
+  /** The call that was mirrored; it may still be under way. */
+  readonly call: Call
+  readonly cluster: string
+  /** Refused: by a gate of the cluster, or there was no host. Skipped: never tried. */
+  readonly result: 'answered' | 'refused' | 'failed' | 'skipped'
+  /** Of the shadow's answer; 0 = none. */
+  readonly status: number
+  /** null = not compared; else what differs from the real answer, nothing when they are the same. */
+  readonly differences: readonly MirrorDifference[] | null
+}
+
+/** `headers`: their names. `body`: its bytes, or the length of what is too large to be read whole. */
+export type MirrorDifference = 'status' | 'headers' | 'body'
+
+/** @param gates of a cluster, in order @returns null = nothing is mirrored */
+export function compileMirror(
+  spec: RouteSpec,
+  destination: WeightedCluster,
+  clusterOf: (name: string) => ClusterRuntime | undefined,
+  gates: (cluster: ClusterRuntime) => readonly Policy[],
+): Mirror | null {
+  const mirrors = spec.mirrors.filter((mirror) => mirror.perMillion > 0)
+  if (mirrors.length === 0) return null
+  const shadows = mirrors.map((mirror) => {
+    const { cluster: name, perMillion, compare, maxBodyBytes } = mirror
+    const cluster = clusterOf(name)
+    const known = cluster !== undefined && cluster.spec.kind !== 'passthrough'
+    const route = known ? shadowRoute(spec, destination, mirror, cluster, gates(cluster)) : null
+    return { perMillion, shadow: { cluster: name, route, compare, maxBodyBytes } satisfies Shadow }
+  })
+  return {
+    start(call) {
+      for (const { perMillion, shadow } of shadows)
+        if (perMillion >= 1_000_000 || below(call.env.random, 1_000_000) < perMillion)
+          call.exchange.shadow?.(shadow, call)
+    },
+  }
+}
+
+function shadowRoute(
+  spec: RouteSpec,
+  destination: WeightedCluster,
+  mirror: MirrorSpec,
+  cluster: ClusterRuntime,
+  policies: readonly Policy[],
+): Route {
+  return {
+    kind: 'route',
+    name: 'mirror',
+    shadow: true,
+    cluster,
+    timeoutMs: Math.min(spec.timeoutMs, MAX_SHADOW_MS),
+    timeoutUntilHeaders: false,
+    tryTimeoutMs: Number.POSITIVE_INFINITY,
+    retry: null,
+    hash: compileHash(spec.hash),
+    hedge: null,
+    mirror: null,
+    edits: shadowEdits(compileRouteEdits(spec, destination, null), mirror.shadowSuffix),
+    policies,
+    onOutcome: policies.filter((p) => p.outcome !== undefined),
+    spec,
+  }
+}
+
+/** What goes out is what the real request says, but for the authority. */
+function shadowEdits(real: RouteEdits | null, suffix: boolean): RouteEdits | null {
+  if (!suffix) return real === null ? null : { ...real, response: null, local: null }
+  return {
+    path: (path) => (real === null ? path : real.path(path)),
+    authority: (authority) => shadowOf(real === null ? authority : real.authority(authority)),
+    request: (headers, call) => real?.request(headers, call),
+    response: null,
+    local: null,
+  }
+}
+
+/** The authority by which peers tell shadows apart: "svc:80" is "svc-shadow:80". */
+function shadowOf(authority: string): string {
+  const bare = withoutPort(authority)
+  return `${bare}-shadow${authority.slice(bare.length)}`
+}
