@@ -97,11 +97,15 @@ function compileQuery(match: QueryMatch): (path: string, from: number) => boolea
   }
 }
 
-/** The first value of a query parameter, as it stands there. @param from where the query begins in `path` */
+/** The first value of a query parameter, as it stands there. @param from where the query of `path` begins, after its `?` */
 export function firstValue(path: string, from: number, name: string): string | undefined {
-  for (let start = from; start < path.length; ) {
+  // What follows the path may be a fragment.
+  if (path.charCodeAt(from - 1) !== 0x3f) return undefined
+  const fragment = path.indexOf('#', from)
+  const length = fragment < 0 ? path.length : fragment
+  for (let start = from; start < length; ) {
     let end = path.indexOf('&', start)
-    if (end < 0) end = path.length
+    if (end < 0 || end > length) end = length
     const after = start + name.length
     if (after <= end && path.startsWith(name, start)) {
       if (after === end) return ''

@@ -18,7 +18,11 @@ function matches(match: Partial<RouteMatch>, view: ReturnType<typeof request>): 
   return target.kind === 'direct' && target.rejection.status === 200
 }
 
-const path = (kind: 'prefix' | 'exact', value: string, ignoreCase = false): PathMatch => ({ kind, value, ignoreCase })
+const path = (kind: 'prefix' | 'exact' | 'segments', value: string, ignoreCase = false): PathMatch => ({
+  kind,
+  value,
+  ignoreCase,
+})
 const regex = (value: string): PathMatch => ({ kind: 'regex', value })
 
 describe('a route matches', () => {
@@ -31,6 +35,11 @@ describe('a route matches', () => {
     [path('exact', '/foo'), '/foo', true],
     [path('exact', '/foo'), '/foo?q=1', true],
     [path('exact', '/foo'), '/foo/', false],
+    [path('exact', '/foo'), '/foo#f', true],
+    [path('segments', '/foo'), '/foo/bar?q', true],
+    [path('segments', '/foo/'), '/foo?q', true],
+    [path('segments', '/foo'), '/foobar', false],
+    [path('segments', '/'), '/x', true],
     [path('exact', '/FOO', true), '/foo', true],
     [regex('/a.*'), '/abc?d', true],
     [regex('/a'), '/ab', false],
@@ -60,6 +69,7 @@ describe('a route matches', () => {
     ['no number', header({ kind: 'range', start: 0, end: 10 }), { x: '1a' }, false],
     [':method', header({ name: ':method', match: exact('GET') }), {}, true],
     [':authority', header({ name: ':authority', match: exact('svc') }), {}, true],
+    [':scheme', header({ name: ':scheme', match: exact('http') }), {}, true],
     [':path with query', header({ name: ':path', match: exact('/p?q') }), {}, true],
   ])('header %s', (_name, match, headers, expected) => {
     expect(matches({ headers: [match] }, request('/p?q', headers))).toBe(expected)
@@ -77,6 +87,9 @@ describe('a route matches', () => {
     [query('a', '1'), '/?a=%31', false],
     [query('a', '1=2'), '/?a=1=2', true],
     [query('a', '1'), '/a=1', false],
+    [query('a', '1'), '/#a=1', false],
+    [query('a', '1'), '/?a=1#b', true],
+    [query('b', ''), '/?a=1#&b', false],
     [query('a', '1'), '/', false],
     [{ name: 'a', kind: 'present', present: true }, '/?b&a', true],
     [{ name: 'a', kind: 'present', present: false }, '/?b', true],

@@ -54,7 +54,7 @@ function compileOperator({ name, argument }: Operator): Format {
     case 'PROTOCOL':
       return 'HTTP/1.1'
     case 'DURATION':
-      return ({ call }) => (call === null ? '0' : String(Math.round(performance.now() - call.startedAt)))
+      return ({ call }) => (call === null ? '0' : String(Math.round(call.now - call.startedAt)))
     case 'RESPONSE_CODE':
       return ({ call }) => String(call?.status ?? 0)
     case 'RESPONSE_CODE_DETAILS':
@@ -110,5 +110,5 @@ function peerOf(call: Call | null, address: boolean, port: boolean): string {
 
 /** Wall clock ms. A call's own clock is monotonic; how long ago it began is the same on both. */
 function startOf(call: Call | null): number {
-  return call === null ? Date.now() : Date.now() - Math.max(0, performance.now() - call.startedAt)
+  return call === null ? Date.now() : call.wallNow() - (call.now - call.startedAt)
 }

@@ -6,6 +6,7 @@ import { type ClusterOf, compileRule, type Rule } from './compile-route.ts'
 import type { RequestView } from './exchange.ts'
 import { rejections } from './rejection.ts'
 import type { Target } from './route.ts'
+import { RuleList } from './rule-list.ts'
 import { DomainIndex } from './virtual-host.ts'
 
 const nowhere: Target = { kind: 'direct', name: '', rejection: rejections.noRoute, edits: null }
@@ -15,6 +16,7 @@ export interface DomainRules {
   readonly domain: string
   readonly host: VirtualHost
   readonly rules: readonly Rule[]
+  readonly list: RuleList
 }
 
 /** The compiled route table of one listener. Immutable. */
@@ -26,7 +28,8 @@ export class Outbound {
     this.spec = spec
     for (const host of spec.routes.virtualHosts) {
       const rules = host.routes.map((route) => compileRule(route, clusterOf))
-      for (const domain of host.domains) this.hosts.add(domain, { domain, host, rules })
+      const list = new RuleList(rules)
+      for (const domain of host.domains) this.hosts.add(domain, { domain, host, rules, list })
     }
   }
 
@@ -35,8 +38,7 @@ export class Outbound {
     const found = this.hosts.find(view.authority)
     if (found === undefined) return nowhere
     const path = view.path.slice(0, endOfPath(view.path))
-    for (const rule of found.rules) if (rule.matches(view, path, random)) return rule.draw(view, random)
-    return nowhere
+    return found.list.first(view, path, random)?.draw(view, random) ?? nowhere
   }
 
   /** The rules that an authority is matched against; for explain. */

@@ -1,0 +1,50 @@
+import type { Random } from '../model/clock.ts'
+import type { Rule } from './compile-route.ts'
+import type { RequestView } from './exchange.ts'
+
+/** With fewer exact paths than this an index costs more than it saves. */
+const WORTH_AN_INDEX = 8
+
+/**
+ * Finds the first rule that matches. Large tables mostly ask for exact paths: of those only the ones of the request's path are
+ * looked at, in their place among the others.
+ */
+export class RuleList {
+  private readonly rules: readonly Rule[]
+  /** Indexes of the rules for one exact path, ascending; null = no index. */
+  private readonly byPath: ReadonlyMap<string, readonly number[]> | null
+  /** Indexes of all other rules, ascending. */
+  private readonly others: readonly number[]
+
+  constructor(rules: readonly Rule[]) {
+    this.rules = rules
+    const byPath = new Map<string, number[]>()
+    const others: number[] = []
+    rules.forEach(({ spec: { match } }, i) => {
+      const { path } = match
+      if (path.kind !== 'exact' || path.ignoreCase) others.push(i)
+      else if (byPath.has(path.value)) byPath.get(path.value)!.push(i)
+      else byPath.set(path.value, [i])
+    })
+    this.byPath = rules.length - others.length < WORTH_AN_INDEX ? null : byPath
+    this.others = others
+  }
+
+  /** @param path without query */
+  first(view: RequestView, path: string, random: Random): Rule | undefined {
+    const { rules, byPath, others } = this
+    if (byPath === null) {
+      for (const rule of rules) if (rule.matches(view, path, random)) return rule
+      return undefined
+    }
+    const exact = byPath.get(path) ?? none
+    for (let e = 0, o = 0; e < exact.length || o < others.length; ) {
+      const next = o === others.length || (e < exact.length && exact[e]! < others[o]!) ? exact[e++]! : others[o++]!
+      const rule = rules[next]!
+      if (rule.matches(view, path, random)) return rule
+    }
+    return undefined
+  }
+}
+
+const none: readonly number[] = []
