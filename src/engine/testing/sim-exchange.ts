@@ -2,6 +2,7 @@ import { Attempt } from '../attempt.ts'
 import type { Call } from '../call.ts'
 import type { Exchange } from '../exchange.ts'
 import type { HostLink, HostRuntime } from '../host.ts'
+import type { Shadow } from '../mirror.ts'
 import { Kind } from '../outcome.ts'
 import type { Rejection } from '../rejection.ts'
 import type { Invariants } from './invariants.ts'
@@ -14,6 +15,7 @@ export interface SimEnv {
   after(ms: number, run: () => void): void
   scriptFor(host: HostRuntime): Script
   linkOf(host: HostRuntime): HostLink
+  shadow(shadow: Shadow, of: SimExchange): void
 }
 
 /** A caller's request, and the caller. Remembers everything that the engine does to it. */
@@ -47,6 +49,10 @@ export class SimExchange implements Exchange {
 
   header(): string | undefined {
     return undefined
+  }
+
+  shadow(shadow: Shadow): void {
+    this.env.shadow(shadow, this)
   }
 
   open(call: Call, host: HostRuntime): Attempt {

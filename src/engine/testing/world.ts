@@ -6,11 +6,12 @@ import type {
   OutlierSpec,
   RetryBudgetSpec,
 } from '../../model/cluster.ts'
-import { type RetrySpec, type RouteSpec, retryOnWords } from '../../model/route.ts'
+import { type FaultSpec, type MirrorSpec, type RetrySpec, type RouteSpec, retryOnWords } from '../../model/route.ts'
 import { Call } from '../call.ts'
 import type { ClusterRuntime } from '../cluster.ts'
 import { Engine } from '../engine.ts'
 import type { HostLink, HostRuntime } from '../host.ts'
+import type { Shadow } from '../mirror.ts'
 import { TICK_MS } from '../time.ts'
 import { Dice } from './dice.ts'
 import { EventHeap } from './event-heap.ts'
@@ -110,6 +111,16 @@ export class World implements Observed, SimEnv {
     return link
   }
 
+  shadow({ route }: Shadow, of: SimExchange): void {
+    if (route === null) return
+    const exchange = new SimExchange(this, SERVICE, of.idempotent, Never)
+    this.exchanges.push(exchange)
+    this.after(0, () => {
+      exchange.call = new Call(this.engine, exchange, route)
+      exchange.call.run()
+    })
+  }
+
   /** The whole story: trouble, then recovery, then rest. Throws {@link Violation}. */
   run(): void {
     const { dice } = this
@@ -195,6 +206,9 @@ export class World implements Observed, SimEnv {
 
   private recover(): void {
     this.healed = true
+    // What is injected stays injected until somebody takes it out.
+    this.route = { ...this.route, fault: null }
+    this.apply()
     this.advance(this.time + 30_000)
     for (const exchange of this.exchanges) exchange.cancel()
     this.invariants.step(this.time)
@@ -358,6 +372,29 @@ export class World implements Observed, SimEnv {
     return { kind: 'window', percent, windowMs: dice.oneOf([1_000, 10_000]), floorPerSecond: dice.oneOf([0.1, 1, 10]) }
   }
 
+  private drawFault(): FaultSpec {
+    const { dice } = this
+    const share = () => dice.oneOf([0, 100_000, 500_000, 1_000_000])
+    return {
+      delay: dice.chance(0.7) ? { ms: dice.between(1, 1_000), perMillion: share() } : null,
+      abort: dice.chance(0.7) ? { perMillion: share(), how: { kind: 'http', status: 503 } } : null,
+      headers: [],
+      maxActive: dice.oneOf([1, 5, Never]),
+    }
+  }
+
+  private drawMirror(): MirrorSpec {
+    const { dice } = this
+    const cluster = dice.oneOf(['a', 'b'])
+    return {
+      cluster,
+      perMillion: dice.oneOf([100_000, 1_000_000]),
+      shadowSuffix: true,
+      compare: false,
+      maxBodyBytes: 0,
+    }
+  }
+
   private drawRetry(): RetrySpec {
     const { dice } = this
     return retrySpec({
@@ -379,6 +416,8 @@ export class World implements Observed, SimEnv {
       timeoutMs: dice.chance(0.7) ? dice.between(50, 3_000) : Never,
       timeoutUntilHeaders: dice.chance(0.5),
       retry: dice.chance(0.85) ? this.drawRetry() : null,
+      fault: dice.chance(0.25) ? this.drawFault() : null,
+      mirrors: dice.chance(0.25) ? [this.drawMirror()] : [],
     })
   }
 }
