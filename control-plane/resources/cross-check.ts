@@ -2,6 +2,7 @@ import { expandHost, serviceHost } from '../translate/hosts.ts'
 import type { DestinationRuleSpec } from './destination-rule.ts'
 import { type KindName, type SpecOf, specOf } from './kinds.ts'
 import type { ServicePolicySpec } from './service-policy.ts'
+import { hasSelector, type SidecarSpec } from './sidecar.ts'
 import type { TrafficSplitSpec } from './traffic-split.ts'
 import type { Candidate, ExistingState } from './validate.ts'
 import type { VirtualServiceSpec } from './virtual-service.ts'
@@ -22,6 +23,7 @@ export function crossCheck(candidates: readonly Candidate[], existing: ExistingS
       if (other !== undefined)
         candidate.report('error', ['service'], `"${service}" has a policy already: ${other.name}`)
     }
+    if (kind === 'Sidecar') checkSidecar(candidate, candidate.spec as SidecarSpec, world)
     if (kind === 'TrafficSplit') {
       const { sourceService, destinationService } = candidate.spec as TrafficSplitSpec
       world.checkService(candidate, destinationService, ['destinationService'])
@@ -70,6 +72,20 @@ function checkDestinationRule(candidate: Candidate, spec: DestinationRuleSpec, w
     if (!world.hasEndpoints(host) || world.someEndpoint(host, subset.labels)) return
     candidate.report('warning', ['subsets', index, 'labels'], `no endpoint of ${host} has these labels now`)
   })
+}
+
+/** Which of two Sidecars for the same workloads counts would be chance. */
+function checkSidecar(candidate: Candidate, spec: SidecarSpec, world: World): void {
+  const { namespace, name } = candidate.input
+  const labelsOf = (sidecar: SidecarSpec) =>
+    JSON.stringify(Object.entries(sidecar.workloadSelector?.labels ?? {}).sort())
+  for (const other of world.others('Sidecar', candidate)) {
+    if (other.namespace !== namespace || labelsOf(other.spec) !== labelsOf(spec)) continue
+    const both = `Sidecar/${namespace}/${name} and ${other.name}`
+    if (hasSelector(spec))
+      candidate.report('warning', ['workloadSelector'], `${both} select the same: the older one counts`)
+    else candidate.report('error', [], `${both} have no workloadSelector: a namespace can have one such Sidecar`)
+  }
 }
 
 interface Other<Spec> {

@@ -8,7 +8,7 @@ const loadBalancer = z.strictObject({
 })
 
 /** Envoy's reading of Istio's numbers: per client process and cluster; 0 and absent = no limit. */
-const connectionPool = z.strictObject({
+export const connectionPool = z.strictObject({
   tcp: z
     .strictObject({
       maxConnections: uint32.optional(),

@@ -7,6 +7,7 @@ import { meshConfig } from './mesh-config.ts'
 import { parseSpec } from './parse-spec.ts'
 import { peerAuthentication } from './peer-authentication.ts'
 import { servicePolicy } from './service-policy.ts'
+import { sidecar } from './sidecar.ts'
 import { trafficSplit } from './traffic-split.ts'
 import { virtualService } from './virtual-service.ts'
 
@@ -20,6 +21,7 @@ const byName = {
   ServicePolicy: servicePolicy,
   TrafficSplit: trafficSplit,
   MeshConfig: meshConfig,
+  Sidecar: sidecar,
 } as const
 
 export type KindName = keyof typeof byName

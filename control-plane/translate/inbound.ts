@@ -9,12 +9,14 @@ import {
   HttpConnectionManagerSchema,
   type HttpFilterSchema,
 } from '../../src/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
-import { inboundListenerName, TRUST_BUNDLE_SECRET, TypeUrl } from '../../src/xds/proto.ts'
+import { InboundPolicySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
+import { inboundListenerName, MetadataKey, TRUST_BUNDLE_SECRET, TypeUrl } from '../../src/xds/proto.ts'
 import type { AuthorizationPolicySpec } from '../resources/authorization-policy.ts'
 import type { StoredObject } from '../store/store.ts'
 import { rbacPolicy } from './authorization.ts'
 import { isForeign } from './class.ts'
 import { type Built, encode, pack, sorted } from './encode.ts'
+import { inboundPolicy } from './inbound-policy.ts'
 import { routerFilter } from './listener.ts'
 import type { MeshIndex } from './mesh-index.ts'
 import { selects, type TlsMode, tlsModeOf } from './peer-authentication.ts'
@@ -59,9 +61,15 @@ export function inboundListener(
     },
     filterChains: chains,
     trafficDirection: TrafficDirection.INBOUND,
+    ...(isForeign(client.clientClass) ? {} : { metadata: metadata(index, port, client) }),
   })
   const secret = mode !== 'DISABLE' && !isForeign(client.clientClass)
   return { resource, references: secret ? [{ typeUrl: TypeUrl.secret, name: TRUST_BUNDLE_SECRET }] : [] }
+}
+
+function metadata(index: MeshIndex, port: number, client: ClientView) {
+  const policy = pack(InboundPolicySchema, inboundPolicy(index, port, client))
+  return { typedFilterMetadata: { [MetadataKey.inbound]: policy } }
 }
 
 /** gRPC servers cannot take both on one port: PERMISSIVE is what the workload's own label says, as with istiod. */

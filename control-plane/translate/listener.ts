@@ -19,23 +19,25 @@ export function dial(index: MeshIndex, authority: string, client: ClientView): D
   if (parsed === undefined) return undefined
   const { port } = parsed
   const candidates = dialledHosts(parsed.host, client.namespace, index.settings.domain)
-  const host = candidates.find((candidate) => isRoutable(index, candidate, port))
+  const host = candidates.find((candidate) => isRoutable(index, candidate, port, client))
   return host === undefined ? 'unknown' : { host, port }
 }
 
 /**
  * A service that ever registered answers on every port: it declares none. A host that only a VirtualService knows
- * counts on port 80, as in Istio.
+ * counts on port 80, as in Istio. What the client's Sidecar does not show it is as unknown as what nobody has.
  */
-export function isRoutable(index: MeshIndex, host: string, port: number): boolean {
-  return index.services.has(host) || (port === 80 && index.virtualService(host) !== undefined)
+export function isRoutable(index: MeshIndex, host: string, port: number, client: ClientView): boolean {
+  const service = index.services.get(host)
+  const home = service?.namespace ?? (port === 80 ? index.virtualService(host)?.object.namespace : undefined)
+  return home !== undefined && index.egress.of(client).sees(home, host, port)
 }
 
 /** RDS name of what was dialled; undefined = this client class has no listener for it (it resolves by other means). */
 export function routeNameOf(index: MeshIndex, dialled: Dialled, client: ClientView): string | undefined {
   if (dialled !== 'unknown') return clusterName(dialled.port, '', dialled.host)
   if (isForeign(client.clientClass)) return undefined
-  return index.settings.outboundTrafficPolicy === 'REGISTRY_ONLY' ? BLOCK_ALL : ALLOW_ANY
+  return index.egress.of(client).outboundTrafficPolicy === 'REGISTRY_ONLY' ? BLOCK_ALL : ALLOW_ANY
 }
 
 /**

@@ -7,6 +7,7 @@ import type { TrafficSplitSpec } from '../resources/traffic-split.ts'
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts'
 import type { EndpointRecord, StoredObject } from '../store/store.ts'
 import { type EffectiveSettings, effectiveSettings } from './effective-settings.ts'
+import { EgressScopes } from './egress.ts'
 import { expandHost, hostCovers, mostSpecificHost, serviceHost } from './hosts.ts'
 import { byAge, compareText, objectKey, type Rule, rulesOf } from './rule.ts'
 import type { MeshRevision } from './types.ts'
@@ -36,6 +37,8 @@ export class MeshIndex {
   /** Equal texts = equal trust bundles. */
   readonly bundlesKey: string
   readonly trustBundles: MeshRevision['trustBundles']
+  /** What each client may see (Sidecar). */
+  readonly egress: EgressScopes
   /** Registered processes. */
   readonly instances: number
   readonly #virtualServices: ReadonlyMap<string, Rule<VirtualServiceSpec>>
@@ -80,6 +83,7 @@ export class MeshIndex {
         rule.spec.http.flatMap((http) => http.route.map((route) => expand(route.destination.host, rule))),
       ),
     ])
+    this.egress = new EgressScopes(rulesOf(objects, 'Sidecar'), settings)
     this.authorization = withSpecs(objects, 'AuthorizationPolicy')
     this.peerAuthentication = withSpecs(objects, 'PeerAuthentication')
     this.configKey = configKey(revision, this.services)

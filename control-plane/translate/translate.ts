@@ -6,6 +6,7 @@ import { cluster, passthroughCluster, retryFloor } from './cluster.ts'
 import type { Built } from './encode.ts'
 import { loadAssignment } from './endpoints.ts'
 import { inboundAddress, inboundListener } from './inbound.ts'
+import { inboundViewKey } from './inbound-policy.ts'
 import { clientListener, dial, isRoutable, routeNameOf } from './listener.ts'
 import { ruleNamespace } from './merge.ts'
 import { MeshIndex } from './mesh-index.ts'
@@ -92,9 +93,8 @@ class CachedTranslation implements Translation {
     const index = this.#index
     const address = inboundAddress(name, client)
     if (address !== undefined) {
-      const labels = Object.entries(client.labels).sort()
       return {
-        view: JSON.stringify([client.namespace, labels]),
+        view: inboundViewKey(client),
         inputs: () => index.configKey,
         build: () => inboundListener(index, name, address, client),
       }
@@ -113,7 +113,8 @@ class CachedTranslation implements Translation {
       if (name === BLOCK_ALL) return { view: '', inputs: constant, build: blockAll }
     }
     const parsed = parseName(name)
-    if (parsed === undefined || parsed.subset !== '' || !isRoutable(index, parsed.host, parsed.port)) return undefined
+    if (parsed === undefined || parsed.subset !== '' || !isRoutable(index, parsed.host, parsed.port, client))
+      return undefined
     return {
       view: routeViewKey(index, parsed.host, client),
       inputs: () => index.configKey,
