@@ -314,6 +314,7 @@ export class Call extends TimerNode {
       a.kind = Kind.TryTimeout
       a.elapsedMs = now - a.startedAt
       this.learn(a, now)
+      this.giveUp(a, now)
     }
     // Whoever is above has waited for repeats already.
     if (this.repeats > 0) this.exchange.tree?.settle()
@@ -367,10 +368,14 @@ export class Call extends TimerNode {
       if (a === winner || a.settled) continue
       a.kind = Kind.Cancelled
       this.route.hedge?.lost(now - a.startedAt, now)
-      this.endRetry(a)
-      this.settle(a, now)
-      a.abort()
+      this.giveUp(a, now)
     }
+  }
+
+  private giveUp(attempt: Attempt, now: number): void {
+    this.endRetry(attempt)
+    this.settle(attempt, now)
+    attempt.abort()
   }
 
   /** The one place where an attempt ends. */
@@ -411,9 +416,7 @@ export class Call extends TimerNode {
     for (let a = this.latest; a !== null && this.live > 0; a = a.previous) {
       if (a.settled) continue
       if (rejection === rejections.cancelled || a.kind === Kind.Pending) a.kind = Kind.Cancelled
-      this.endRetry(a)
-      this.settle(a, now)
-      a.abort()
+      this.giveUp(a, now)
     }
     this.unreserve()
     const { policies } = this.route

@@ -44,7 +44,7 @@ export function retryAfter(call: Call, attempt: Attempt, now: number, random: Ra
   if (cluster.retrying >= cluster.spec.limits.maxRetries) return NoRetry.Overflow
   // Nobody did anything for it, and somebody else is there: now, and for free. At most once per host, so that one dead
   // or leaving replica does not use up the budget.
-  if (neverExecuted && retry.spec.avoidPreviousHosts && cluster.untried(attempt) !== null) return 0
+  if (neverExecuted && retry.spec.avoidPreviousHosts && cluster.untried(call.latest!) !== null) return 0
   if (!neverExecuted && exchange.tree?.repeated === true) return NoRetry.Repeated
   const delay = delayBefore(call, retry.spec, attempt, retries, random)
   if (now + delay >= call.deadline) return NoRetry.Late

@@ -6,6 +6,7 @@ import { HostRuntime } from '../host.ts'
 import { RequestLimit } from '../limits.ts'
 import { Kind, kindFacts } from '../outcome.ts'
 import { Outlier } from '../outlier.ts'
+import { rejections } from '../rejection.ts'
 import { TimerWheel } from '../time.ts'
 
 type Method = (this: Record<string, unknown>, ...args: unknown[]) => unknown
@@ -111,6 +112,36 @@ export const faults: readonly Fault[] = [
       return this.phase === Phase.Backoff ? (this.begin as Method).call(this, now) : right.call(this, now)
     }
   }),
+  wrong('hedges ask nobody', Call.prototype, 'hedge', () => {
+    return function (now) {
+      ;(this.hedges as number)++
+      this.retrying = true
+      ;(this.cluster as ClusterRuntime).retrying++
+      ;(this.begin as Method).call(this, now)
+      return true
+    }
+  }),
+  wrong('rivals of the winner go on', Call.prototype, 'dropRivals', nothing),
+  wrong('who lost against a rival is blamed', Call.prototype, 'dropRivals', (right) => {
+    return function (winner, now) {
+      for (let a = this.latest as Patched | null; a !== null; a = a.previous as Patched | null) {
+        if (a === winner || a.settled === true) continue
+        a.kind = Kind.Reset
+        ;(this.learn as Method).call(this, a, now)
+      }
+      right.call(this, winner, now)
+    }
+  }),
+  wrong('one failure ends what goes on beside it', Call.prototype, 'failed', (right) => {
+    return function (attempt, kind, cause, now, live) {
+      const rivals = (this.live as number) > 1
+      right.call(this, attempt, kind, cause, now, live)
+      if (rivals) (this.finish as Method).call(this, rejections.reset, cause, now)
+    }
+  }),
+  wrong('the breaker takes what was shed for failures', Breaker.prototype, 'outcome', (right) =>
+    retold((o) => (o.overloaded === true ? { overloaded: false } : {}))(right),
+  ),
   wrong('every head passes', Call.prototype, 'onHead', (right) => {
     return function (...args) {
       right.call(this, ...args)

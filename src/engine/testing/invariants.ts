@@ -43,7 +43,7 @@ const SLACK_MS = 3 * TICK_MS + 6
 export class Invariants implements CallEvents {
   private readonly world: Observed
   private readonly clusters = new Map<ClusterRuntime, Watched>()
-  private readonly states = new Map<Call, { open: SimAttempt | null; paid: boolean; passed: boolean }>()
+  private readonly states = new Map<Call, { open: Set<SimAttempt>; passed: boolean }>()
   private readonly endedCalls: SimExchange[] = []
   /** What a timeout of the engine's own changed before we heard of the timeout. */
   private pending: ((seen: Seen) => void)[] = []
@@ -57,7 +57,7 @@ export class Invariants implements CallEvents {
 
   callStart(call: Call): void {
     must(!this.states.has(call), 'a call started twice')
-    this.states.set(call, { open: null, paid: false, passed: false })
+    this.states.set(call, { open: new Set(), passed: false })
     this.calls++
   }
 
@@ -70,25 +70,50 @@ export class Invariants implements CallEvents {
     must(!host.gone && usable.includes(host), `${host.address} was picked and is not usable`)
     const tried = new Set(exchange.attempts.map((a) => a.host))
     const untried = usable.filter((h) => !tried.has(h))
-    if (tried.has(host)) must(untried.length === 0, `${host.address} was tried, ${untried[0]?.address} was not`)
-    const before = exchange.attempts.at(-1)
-    if (before !== undefined) this.repeating(exchange, attempt, before)
+    const before = exchange.lastEnded
+    attempt.hedge = this.states.get(call)!.open.size > 0
+    if (tried.has(host) && (attempt.hedge || call.route.spec.retry?.avoidPreviousHosts !== false))
+      must(untried.length === 0, `${host.address} was tried, ${untried[0]?.address} was not`)
+    if (attempt.hedge) this.hedging(exchange, attempt, tried)
+    else if (before !== null) this.repeating(exchange, attempt, before)
+    else must(exchange.attempts.length === 0, 'a second attempt without reason')
+  }
+
+  private hedging(exchange: SimExchange, attempt: SimAttempt, tried: ReadonlySet<HostRuntime>): void {
+    const { call, host } = attempt
+    const { hedge } = call.route
+    const now = this.world.now()
+    must(hedge !== null, 'an attempt beside another without a policy')
+    exchange.hedges++
+    must(exchange.hedges <= hedge.spec.maxHedges, 'more hedges than the policy allows')
+    must(exchange.idempotent && exchange.hedgeable && exchange.replayable, 'hedged what must not be sent twice')
+    must(exchange.tree?.repeated !== true, 'hedged what hops above repeat')
+    must(now < call.deadline, 'a hedge after the deadline of its call')
+    must(!tried.has(host), 'a hedge at a host that has the request already')
+    const { delayMs, onTryTimeout } = hedge.spec
+    if (delayMs !== null && !onTryTimeout)
+      must(now >= exchange.attempts.at(-1)!.openedAt + delayMs, 'hedged before its time')
   }
 
   private repeating(exchange: SimExchange, attempt: SimAttempt, before: SimAttempt): void {
     const { call } = attempt
     const { retry } = call.route
     const now = this.world.now()
-    must(before.engineEnded, 'a retry beside a live attempt')
     must(retry !== null, 'a retry without a policy')
-    must(exchange.attempts.length <= retry.spec.numRetries, 'more retries than the policy allows')
+    const n = exchange.attempts.length - exchange.hedges
+    must(n <= retry.spec.numRetries, 'more retries than the policy allows')
+    must(!before.spent, 'repeated what hops below have repeated')
+    if (exchange.tree?.repeated === true) must(provenUnrun(before), 'repeated what hops above repeat')
     must(asksForRetry(retry.spec, before), `kind ${before.kind} status ${before.status} was not to be retried`)
     must(exchange.replayable, 'a request was sent again that cannot be')
     must(now < call.deadline, 'an attempt began after the deadline of its call')
     if (!exchange.idempotent && !retry.spec.retryNonIdempotent)
       for (const a of exchange.attempts) must(provenUnrun(a), 'a POST was sent again that may have run')
-    const n = exchange.attempts.length
-    const longest = Math.min((2 ** n - 1) * retry.spec.baseIntervalMs, retry.spec.maxIntervalMs)
+    const free = provenUnrun(before) && before.endedAt === now
+    const asked = free || before.kind !== Kind.Response ? 0 : (before.retryAfter ?? 0) * 1000
+    must(now >= before.endedAt + asked, 'a retry before the time that its peer asked for')
+    const backoff = Math.min((2 ** n - 1) * retry.spec.baseIntervalMs, retry.spec.maxIntervalMs)
+    const longest = Math.max(backoff, asked * 1.5)
     if (!this.excused(before.endedAt + longest))
       must(now <= before.endedAt + longest + SLACK_MS, 'a back-off was too long')
   }
@@ -98,9 +123,9 @@ export class Invariants implements CallEvents {
     const { call, exchange } = attempt
     const watched = this.watch(call.cluster)
     const state = this.states.get(call)
-    must(state !== undefined && state.open === null, 'an attempt started outside of its call, or twice')
+    must(state !== undefined && !state.open.has(attempt), 'an attempt started outside of its call, or twice')
     must(attempt.number === exchange.attempts.length, 'an attempt has the wrong number')
-    state.open = attempt
+    state.open.add(attempt)
     this.attempts++
     watched.attempts++
     watched.peakActive = Math.max(watched.peakActive, call.cluster.active)
@@ -114,20 +139,29 @@ export class Invariants implements CallEvents {
       must(watched.calls <= maxRequests, `${watched.calls} calls at a time, ${maxRequests} allowed`)
       return
     }
-    const before = exchange.attempts[attempt.number - 2]!
+    const before = exchange.lastEnded
     const free =
-      provenUnrun(before) && before.endedAt === now && !exchange.attempts.slice(0, -1).some(sameHost, attempt)
+      !attempt.hedge &&
+      provenUnrun(before!) &&
+      before!.endedAt === now &&
+      !exchange.attempts.slice(0, -1).some(sameHost, attempt)
     if (free) return
-    state.paid = true
+    attempt.counted = true
     watched.retries++
     must(watched.retries <= call.cluster.spec.limits.maxRetries, 'more retries in flight than allowed')
-    watched.budget.retried(before.endedAt, watched.peakActive)
+    watched.budget.retried(attempt.hedge ? now : before!.endedAt, watched.peakActive)
   }
 
   /** A transport is about to tell the engine how an attempt went. */
   outcome(attempt: SimAttempt, kind: Kind, status: number): void {
-    this.learn(attempt, kind, status, false)
+    if (!attempt.blamed) this.learn(attempt, kind, status, false)
     this.reporting = true
+  }
+
+  /** The engine let it live on beyond its time, beside another. */
+  blamed(attempt: SimAttempt): void {
+    must(attempt.call.route.hedge?.spec.onTryTimeout === true && attempt.call.live > 0, 'a late attempt was kept')
+    this.learn(attempt, Kind.TryTimeout, 0, false)
   }
 
   reported(): void {
@@ -135,7 +169,7 @@ export class Invariants implements CallEvents {
   }
 
   private learn(attempt: SimAttempt, kind: Kind, status: number, late: boolean): void {
-    const { call, host, notStarted } = attempt
+    const { call, host, notStarted, overloaded } = attempt
     const watched = this.watch(call.cluster)
     const now = this.world.now()
     const seen: Seen = {
@@ -145,6 +179,7 @@ export class Invariants implements CallEvents {
       kind,
       status: status === 0 ? attempt.status : status,
       notStarted,
+      overloaded,
       again: attempt.delivered,
       late,
     }
@@ -158,7 +193,10 @@ export class Invariants implements CallEvents {
     const { exchange, call } = attempt
     must(exchange.heads === 1, 'two heads for one call')
     must(!exchange.cancelled && exchange.rejections === 0, 'a head after the end')
-    this.endRetry(call)
+    this.endRetry(attempt)
+    const { open } = this.states.get(call)!
+    must(open.size === 1 && open.has(attempt), 'a rival goes on beside the winner')
+    if (exchange.rivalsEndedAt === this.world.now()) must(!isBad(attempt), 'a bad answer won against a live rival')
     must(call.phase === Phase.Delivering && call.status === attempt.status, 'a head passed outside of its phase')
   }
 
@@ -166,41 +204,48 @@ export class Invariants implements CallEvents {
     must(attempt.aborts === 1, 'aborted twice')
     must(!attempt.reportedEnd, 'aborted after it had ended by itself')
     must(attempt.engineEnded, 'aborted while it was counted as live')
-    must(attempt.call.phase === Phase.Done || attempt.kind === Kind.TryTimeout, 'a live attempt was aborted')
+    const lost = attempt.kind === Kind.Cancelled && attempt.call.winner !== null && attempt.call.winner !== attempt
+    must(attempt.call.phase === Phase.Done || attempt.kind === Kind.TryTimeout || lost, 'a live attempt was aborted')
   }
 
   attemptEnd(ended: Attempt): void {
     const attempt = ended as SimAttempt
     const { call } = attempt
     const state = this.states.get(call)
-    must(state !== undefined && state.open === attempt && !attempt.engineEnded, 'an attempt ended twice')
+    must(state?.open.has(attempt) === true && !attempt.engineEnded, 'an attempt ended twice')
     must(attempt.kind !== Kind.Pending, 'an attempt ended as pending')
     const now = this.world.now()
     const byEngine = attempt.kind === Kind.TryTimeout && !attempt.reportedEnd
     if (byEngine) {
       const { late } = this.world
-      const tryEnds = attempt.headAccepted ? Number.POSITIVE_INFINITY : attempt.openedAt + call.route.tryTimeoutMs
+      const tryEnds = attempt.headAccepted ? Number.POSITIVE_INFINITY : attempt.openedAt + call.tryTimeoutMs
       must(now >= Math.min(call.deadline, tryEnds), 'timed out too early')
       if (!attempt.headAccepted) {
         const grace = late ? 0 : 6 * TICK_MS
         must(attempt.headAt > now - grace || attempt.headAt === now, 'a timeout although the answer was there')
       }
       must(attempt.stalled === late, 'the stall was not noted')
-      this.learn(attempt, Kind.TryTimeout, 0, late)
+      if (!attempt.blamed) this.learn(attempt, Kind.TryTimeout, 0, late)
     }
     must(this.pending.length === 0, 'a policy changed without an outcome')
     attempt.engineEnded = true
     attempt.endedAt = now
-    state.open = null
+    const { exchange } = attempt
+    if (attempt.kind === Kind.Cancelled && !attempt.reportedEnd) {
+      exchange.rivalsEndedAt = now
+      const why = exchange.cancelled || call.winner !== null || exchange.attempts.some((a) => a.reportedCancel)
+      must(why, 'an attempt was given up though nobody had won')
+    }
+    exchange.lastEnded = attempt
+    state.open.delete(attempt)
     this.watch(call.cluster).attempts--
-    this.endRetry(call)
+    this.endRetry(attempt)
   }
 
-  private endRetry(call: Call): void {
-    const state = this.states.get(call)!
-    if (!state.paid) return
-    const watched = this.watch(call.cluster)
-    state.paid = false
+  private endRetry(attempt: SimAttempt): void {
+    if (!attempt.counted) return
+    const watched = this.watch(attempt.call.cluster)
+    attempt.counted = false
     watched.retries--
     watched.budget.released()
   }
@@ -208,7 +253,7 @@ export class Invariants implements CallEvents {
   callEnd(call: Call, now: number): void {
     const state = this.states.get(call)
     must(state !== undefined, 'a call ended twice')
-    must(state.open === null, 'a call ended before its attempt')
+    must(state.open.size === 0, 'a call ended before its attempt')
     must(call.phase === Phase.Done && call.next === null, 'a call ended with its timer armed')
     this.states.delete(call)
     const watched = this.watch(call.cluster)
@@ -235,11 +280,17 @@ export class Invariants implements CallEvents {
 
   /** What costs nobody anything is tried: another host, when this one did not even connect. */
   private notGivenUp(exchange: SimExchange): void {
-    const last = exchange.attempts.at(-1)
+    const last = exchange.lastEnded
     const call = exchange.call!
     const { retry } = call.route
-    if (last === undefined || retry === null || last.kind !== Kind.ConnectFailure || !exchange.replayable) return
-    if (exchange.attempts.length > retry.spec.numRetries || !asksForRetry(retry.spec, last)) return
+    if (
+      last === null ||
+      retry?.spec.avoidPreviousHosts !== true ||
+      last.kind !== Kind.ConnectFailure ||
+      !exchange.replayable
+    )
+      return
+    if (exchange.attempts.length - exchange.hedges > retry.spec.numRetries || !asksForRetry(retry.spec, last)) return
     const now = this.world.now()
     if (last.endedAt !== now || now >= call.deadline) return
     const { cluster } = call
@@ -320,6 +371,12 @@ export class Invariants implements CallEvents {
   get callsUnderWay(): number {
     return this.states.size
   }
+}
+
+/** A retry would follow it if it had no rival. */
+function isBad(attempt: SimAttempt): boolean {
+  const { retry } = attempt.call.route
+  return retry === null ? attempt.status >= 500 : asksForRetry(retry.spec, attempt)
 }
 
 function sameHost(this: SimAttempt, other: SimAttempt): boolean {

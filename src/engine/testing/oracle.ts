@@ -40,9 +40,18 @@ export function asksForRetry(spec: RetrySpec, a: Ended): boolean {
   return says('reset-before-request') && !a.wasSent
 }
 
+export interface Judged {
+  readonly kind: Kind
+  readonly status: number
+  readonly notStarted: boolean
+  readonly overloaded: boolean
+  readonly late: boolean
+}
+
 /** true = bad, false = good, undefined = says nothing about the peer. */
-export function judged(kind: Kind, status: number, notStarted: boolean, late: boolean): boolean | undefined {
-  if (notStarted || late) return undefined
+export function judged(seen: Judged): boolean | undefined {
+  const { kind, status } = seen
+  if (seen.notStarted || seen.overloaded || seen.late) return undefined
   switch (kind) {
     case Kind.Response:
       return status >= 500

@@ -10,9 +10,19 @@ export interface Script {
 
 export type Step = { readonly afterMs: number } & (
   | { readonly what: 'sent' }
-  | { readonly what: 'head'; readonly status: number; readonly notStarted: boolean; readonly rateLimited: boolean }
+  | { readonly what: 'head'; readonly status: number; readonly marks: Marks }
   | { readonly what: 'end'; readonly kind: Kind }
 )
+
+/** What an answer says besides its status. */
+export interface Marks {
+  readonly notStarted?: boolean
+  readonly rateLimited?: boolean
+  readonly overloaded?: boolean
+  readonly spent?: boolean
+  /** Seconds. */
+  readonly retryAfter?: number
+}
 
 export const moods = [
   'ok',
@@ -22,6 +32,9 @@ export const moods = [
   'status',
   'not-started',
   'rate-limited',
+  'overloaded',
+  'busy',
+  'spent',
   'refuse',
   'refuse-at-once',
   'refuse-stream',
@@ -41,7 +54,7 @@ export const healthy: Script = {
   stubborn: false,
   steps: [
     { afterMs: 0.5, what: 'sent' },
-    { afterMs: 2, what: 'head', status: 200, notStarted: false, rateLimited: false },
+    { afterMs: 2, what: 'head', status: 200, marks: {} },
     { afterMs: 1, what: 'end', kind: Kind.Response },
   ],
 }
@@ -55,9 +68,8 @@ export function scriptOf(mood: Mood, dice: Dice): Script {
     // A library that sends again on its own.
     if (dice.chance(0.02)) steps.push({ afterMs: 1, what: 'sent' })
   }
-  const head = (afterMs: number, status: number, marks: { notStarted?: boolean; rateLimited?: boolean } = {}) => {
-    const { notStarted = false, rateLimited = false } = marks
-    steps.push({ afterMs, what: 'head', status, notStarted, rateLimited })
+  const head = (afterMs: number, status: number, marks: Marks = {}) => {
+    steps.push({ afterMs, what: 'head', status, marks })
   }
   const end = (afterMs: number, kind: Kind) => steps.push({ afterMs, what: 'end', kind })
   switch (mood) {
@@ -89,6 +101,21 @@ export function scriptOf(mood: Mood, dice: Dice): Script {
     case 'rate-limited':
       sent()
       head(at(1, 10), dice.oneOf([429, 503]), { rateLimited: true })
+      end(at(0, 10), Kind.Response)
+      break
+    case 'overloaded':
+      sent()
+      head(at(1, 10), 503, { overloaded: true })
+      end(at(0, 10), Kind.Response)
+      break
+    case 'busy':
+      sent()
+      head(at(1, 10), dice.oneOf([429, 503]), { retryAfter: dice.oneOf([0, 1, 2, 400]) })
+      end(at(0, 10), Kind.Response)
+      break
+    case 'spent':
+      sent()
+      head(at(1, 10), 503, { spent: true })
       end(at(0, 10), Kind.Response)
       break
     case 'refuse':

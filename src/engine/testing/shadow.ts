@@ -20,6 +20,7 @@ export interface Seen {
   readonly kind: Kind
   readonly status: number
   readonly notStarted: boolean
+  readonly overloaded: boolean
   /** A body that broke after its head was counted. */
   readonly again: boolean
   readonly late: boolean
@@ -47,7 +48,7 @@ export class ShadowBreaker {
   }
 
   learn(seen: Seen): void {
-    const bad = judged(seen.kind, seen.status, seen.notStarted, seen.late)
+    const bad = judged(seen)
     if (bad === undefined) {
       this.last = null
       return
@@ -121,7 +122,7 @@ export class ShadowOutlier {
   }
 
   learn(seen: Seen): void {
-    const bad = judged(seen.kind, seen.status, seen.notStarted, seen.late)
+    const bad = judged(seen)
     if (bad === undefined) return
     // Its time ended while it was no part of the cluster.
     if (this.out.has(seen.host) && seen.host.ejectedUntil === 0) this.returned(seen.host)

@@ -5,8 +5,9 @@ import type { HostLink, HostRuntime } from '../host.ts'
 import type { Shadow } from '../mirror.ts'
 import { Kind } from '../outcome.ts'
 import type { Rejection } from '../rejection.ts'
+import type { RetryTree } from '../retry-tree.ts'
 import type { Invariants } from './invariants.ts'
-import type { Script } from './peer.ts'
+import type { Marks, Script } from './peer.ts'
 
 /** What a simulated transport needs of its world. */
 export interface SimEnv {
@@ -26,6 +27,8 @@ export class SimExchange implements Exchange {
   readonly idempotent: boolean
   readonly callerDeadline: number
   replayable = true
+  hedgeable = true
+  tree: RetryTree | null = null
   call: Call | null = null
   readonly attempts: SimAttempt[] = []
   /** Heads that went to the caller. */
@@ -33,6 +36,12 @@ export class SimExchange implements Exchange {
   /** It has the whole answer. */
   whole = false
   cancelled = false
+  /** Attempts that were started beside another. */
+  hedges = 0
+  /** The one that ended last. */
+  lastEnded: SimAttempt | null = null
+  /** When rivals of a winner were given up. */
+  rivalsEndedAt = -1
   rejections = 0
   rejection: Rejection | null = null
   /** What the caller does when it hears of its rejection: another call from inside. */
@@ -84,12 +93,20 @@ export class SimAttempt extends Attempt {
   headAt = Number.POSITIVE_INFINITY
   /** The transport reported an end, heeded or not. */
   reportedEnd = false
+  /** Its transport says that the caller's own request is broken. */
+  reportedCancel = false
   aborts = 0
   /** The engine said that it is over. */
   engineEnded = false
   endedAt = 0
   /** The engine let its head pass. */
   headAccepted = false
+  /** It was started beside another. */
+  hedge = false
+  /** It draws on the budget, as we see it. */
+  counted = false
+  /** Seconds that its answer asks to wait. */
+  retryAfter: number | undefined
   private readonly env: SimEnv
   private script: Script | null = null
 
@@ -98,6 +115,15 @@ export class SimAttempt extends Attempt {
     this.exchange = exchange
     this.env = env
     this.openedAt = env.now()
+    let blamed = false
+    Object.defineProperty(this, 'blamed', {
+      get: () => blamed,
+      // The engine held its own time against its host, and lets it go on.
+      set: (value: boolean) => {
+        blamed = value
+        env.invariants.blamed(this)
+      },
+    })
   }
 
   override start(): void {
@@ -118,6 +144,10 @@ export class SimAttempt extends Attempt {
     this.env.invariants.aborted(this)
   }
 
+  override responseHeader(name: string): string | undefined {
+    return name === 'retry-after' ? this.retryAfter?.toString() : undefined
+  }
+
   private play(step: Script['steps'][number]): void {
     // A stubborn transport reports on, though it was told to stop.
     if (this.aborts > 0 && !this.script!.stubborn) return
@@ -126,7 +156,7 @@ export class SimAttempt extends Attempt {
         this.sent()
         break
       case 'head':
-        this.report(step.status, step.notStarted, step.rateLimited)
+        this.report(step.status, step.marks)
         break
       case 'end':
         this.finishBy(step.kind)
@@ -134,11 +164,14 @@ export class SimAttempt extends Attempt {
     }
   }
 
-  private report(status: number, notStarted: boolean, rateLimited: boolean): void {
+  private report(status: number, marks: Marks): void {
     const { invariants } = this.env
     if (!this.engineEnded && !this.headAccepted) {
-      this.notStarted = notStarted
-      this.rateLimited = rateLimited
+      this.notStarted = marks.notStarted === true
+      this.rateLimited = marks.rateLimited === true
+      this.overloaded = marks.overloaded === true
+      this.spent = marks.spent === true
+      this.retryAfter = marks.retryAfter
       invariants.outcome(this, Kind.Response, status)
     }
     const heeded = this.head(status, -1)
@@ -154,6 +187,7 @@ export class SimAttempt extends Attempt {
     const whole = this.headAccepted && kind === Kind.Response && !this.reportedEnd && !this.engineEnded
     if (!this.engineEnded && !(this.headAccepted && kind === Kind.Response)) invariants.outcome(this, kind, 0)
     this.reportedEnd = true
+    if (kind === Kind.Cancelled && !this.engineEnded) this.reportedCancel = true
     if (whole) this.exchange.whole = true
     this.end(kind, null)
     invariants.reported()

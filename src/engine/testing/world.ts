@@ -6,7 +6,7 @@ import type {
   OutlierSpec,
   RetryBudgetSpec,
 } from '../../model/cluster.ts'
-import { type FaultSpec, type MirrorSpec, type RetrySpec, type RouteSpec, retryOnWords } from '../../model/route.ts'
+import { type FaultSpec, type HedgeSpec, type MirrorSpec, type RetrySpec, type RouteSpec, retryOnWords } from '../../model/route.ts'
 import { Call } from '../call.ts'
 import type { ClusterRuntime } from '../cluster.ts'
 import { Engine } from '../engine.ts'
@@ -146,6 +146,8 @@ export class World implements Observed, SimEnv {
       this.after(dice.oneOf([0, dice.between(0, 100)]), () => {
         exchange.replayable = false
       })
+    if (dice.chance(0.2)) exchange.hedgeable = false
+    if (dice.chance(0.1)) exchange.tree = { repeated: dice.chance(0.5), settle() {} }
     if (dice.chance(0.1)) this.after(dice.between(0, 500), () => exchange.cancel())
     if (!inside && dice.chance(0.1)) exchange.whenRejected = () => this.call(true)
     this.start(exchange)
@@ -404,8 +406,20 @@ export class World implements Observed, SimEnv {
       perTryTimeoutMs: dice.chance(0.4) ? dice.between(20, 500) : Never,
       baseIntervalMs: dice.oneOf([1, 25, 200]),
       maxIntervalMs: dice.oneOf([250, 2_000]),
+      avoidPreviousHosts: dice.chance(0.9),
       retryNonIdempotent: dice.chance(0.1),
     })
+  }
+
+  private drawHedge(): HedgeSpec {
+    const { dice } = this
+    const fixed = dice.chance(0.6)
+    return {
+      delayMs: fixed ? dice.oneOf([0, 10, 50, 300]) : null,
+      percentile: fixed ? null : dice.oneOf([50, 95]),
+      maxHedges: dice.int(1, 3),
+      onTryTimeout: dice.chance(0.4),
+    }
   }
 
   private drawRoute(): RouteSpec {
@@ -418,6 +432,7 @@ export class World implements Observed, SimEnv {
       retry: dice.chance(0.85) ? this.drawRetry() : null,
       fault: dice.chance(0.25) ? this.drawFault() : null,
       mirrors: dice.chance(0.25) ? [this.drawMirror()] : [],
+      hedge: dice.chance(0.4) ? this.drawHedge() : null,
     })
   }
 }
