@@ -6,7 +6,14 @@ import type {
   OutlierSpec,
   RetryBudgetSpec,
 } from '../../model/cluster.ts'
-import { type FaultSpec, type HedgeSpec, type MirrorSpec, type RetrySpec, type RouteSpec, retryOnWords } from '../../model/route.ts'
+import {
+  type FaultSpec,
+  type HedgeSpec,
+  type MirrorSpec,
+  type RetrySpec,
+  type RouteSpec,
+  retryOnWords,
+} from '../../model/route.ts'
 import { Call } from '../call.ts'
 import type { ClusterRuntime } from '../cluster.ts'
 import { Engine } from '../engine.ts'
