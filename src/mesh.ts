@@ -64,6 +64,7 @@ export class Mesh {
     this.#telemetry = createTelemetry({
       workload: options.workload,
       clock: systemClock,
+      logger: options.logger,
       sources: {
         clusters: () => this.#clusterGauges(),
         configAgeSeconds: () => this.#link.xds.status().lastUpdateAgeMs / 1000,

@@ -14,6 +14,8 @@ export interface RequestView {
   readonly path: string
   /** `name` in lower case; several lines of one header are joined by ",". */
   header(name: string): string | undefined
+  /** The same, line by line; absent = this transport knows joined values only. */
+  headerLines?(name: string): readonly string[]
 }
 
 /** One request of a caller: what a transport is to the engine. The transport makes one per call. */

@@ -51,7 +51,11 @@ export function compileCookies(specs: readonly HashSpec[]): ResponseEdits | null
 function compileSource(spec: HashSpec): Source {
   switch (spec.kind) {
     case 'header':
-      return ({ exchange }) => exchange.header(spec.name) ?? null
+      return ({ exchange }) => {
+        const lines = exchange.headerLines?.(spec.name) ?? []
+        // The order of lines says nothing, so it must not decide.
+        return lines.length > 1 ? [...lines].sort().join('') : (exchange.header(spec.name) ?? null)
+      }
     case 'query':
       return ({ exchange: { path } }) => firstValue(path, endOfPath(path) + 1, spec.name) ?? null
     case 'source-ip':

@@ -17,7 +17,7 @@ import { callContext, type Hop } from '../telemetry/context.ts'
 import type { AnswerDigest } from './answer-digest.ts'
 import { HttpAttempt } from './attempt.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
-import { type HeaderList, hasOverride, headerList, headerOf } from './headers.ts'
+import { type HeaderList, hasOverride, headerList, headerOf, linesOf } from './headers.ts'
 import { editResponse, type LocalReply, rejectionReply, withoutLocalHeaders } from './local-reply.ts'
 import { Relay } from './relay.ts'
 import { ReplayBody } from './replay.ts'
@@ -112,6 +112,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
 
   header(name: string): string | undefined {
     return headerOf(this.headers, name)
+  }
+
+  headerLines(name: string): readonly string[] {
+    return linesOf(this.headers, name)
   }
 
   open(call: Call, host: HostRuntime): HttpAttempt {

@@ -64,6 +64,25 @@ function isOverride(name: string): boolean {
   return overrides.has(name.toLowerCase())
 }
 
+/** The values of a header, line by line; `name` in lower case. */
+export function linesOf(list: HeaderList | null, name: string): readonly string[] {
+  const lines: string[] = []
+  if (list === null) return lines
+  if (Array.isArray(list)) {
+    for (let i = 0; i < list.length; i += 2) addLines(lines, list[i] as string, list[i + 1], name)
+    return lines
+  }
+  const record = list as Record<string, HeaderValue>
+  for (const key in record) addLines(lines, key, record[key], name)
+  return lines
+}
+
+function addLines(lines: string[], key: string, value: HeaderValue, name: string): void {
+  if (value === undefined || key.length !== name.length || key.toLowerCase() !== name) return
+  if (typeof value === 'object') lines.push(...value)
+  else lines.push(String(value))
+}
+
 function joined(before: string | undefined, value: HeaderValue): string | undefined {
   if (value === undefined) return before
   const text = typeof value === 'object' ? value.join(',') : String(value)

@@ -7,7 +7,11 @@ import { call, meshClient, type ServiceSpec, type TestClient } from '../../test/
 import { until } from '../../test/support/mesh-http.ts'
 import type { CallEvents } from '../engine/events.ts'
 import type { MirrorReport } from '../engine/mirror.ts'
+import { systemClock } from '../model/clock.ts'
+import { silentLogger } from '../model/logger.ts'
 import type { MirrorSpec } from '../model/route.ts'
+import type { WorkloadInfo } from '../model/workload.ts'
+import { createTelemetry } from '../telemetry/telemetry.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -37,6 +41,7 @@ async function mirrored(options: {
   real?: RequestListener
   shadow?: RequestListener
   canary?: Partial<ServiceSpec>
+  events?: CallEvents
 }) {
   const real: Seen[] = []
   const shadows: Seen[] = []
@@ -72,7 +77,7 @@ async function mirrored(options: {
       payments: { endpoints: [realPort], route: { mirrors: [mirror] } },
       canary: { endpoints: [shadowPort], ...options.canary },
     },
-    { events },
+    { events: options.events ?? events },
   )
   closing.push(() => client.close())
   return { client, dispatcher: client.dispatcher, real, shadows, reports }
@@ -190,5 +195,48 @@ describe('a compared shadow', () => {
     await call(dispatcher, 'http://payments/')
     await until(() => reports.length === 1)
     expect(reports[0]!.differences).toEqual(differences)
+  })
+})
+
+describe('the telemetry of shadows', () => {
+  it('counts them as what they are, and tells of differences at level debug', async () => {
+    const logged: unknown[] = []
+    const logger = { ...silentLogger, debug: (message: string, fields?: object) => logged.push({ message, ...fields }) }
+    const workload: WorkloadInfo = {
+      service: 'shop',
+      namespace: 'default',
+      serviceAccount: 'shop',
+      trustDomain: 'cluster.local',
+      labels: {},
+      locality: '',
+      instanceId: 'shop-1',
+    }
+    const telemetry = createTelemetry({ workload, clock: systemClock, sources: {}, logger })
+    closing.push(() => telemetry.close())
+    const { dispatcher } = await mirrored({
+      mirror: { compare: true },
+      shadow: (_req, res) => res.writeHead(500).end('ok'),
+      events: telemetry.events,
+    })
+    await call(dispatcher, 'http://payments/p?secret')
+    await until(() => logged.length === 1)
+    const mirror = 'outbound|80||canary.default.svc.cluster.local'
+    expect(logged).toEqual([
+      {
+        message: 'the answer of a mirror differs',
+        request: 'GET payments/p',
+        mirror,
+        differences: ['status'],
+        real: 200,
+        shadow: 500,
+      },
+    ])
+    const { body } = await telemetry.scrape()
+    const service = 'destination_service="canary.default.svc.cluster.local"'
+    expect(body).toContain(`inmesh_mirror_requests_total{${service},result="answered"} 1`)
+    expect(body).toContain(`inmesh_mirror_compared_total{${service},result="different"} 1`)
+    const requests = body.split('\n').filter((line) => line.startsWith('istio_requests_total{'))
+    expect(requests).toHaveLength(1)
+    expect(requests[0]).toContain('payments.default')
   })
 })

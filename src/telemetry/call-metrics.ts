@@ -1,7 +1,9 @@
 import type { ClusterRuntime } from '../engine/cluster.ts'
 import type { CallEvents } from '../engine/events.ts'
 import type { EndpointSpec } from '../model/cluster.ts'
+import { type Logger, silentLogger } from '../model/logger.ts'
 import type { Metrics } from './metrics.ts'
+import { withoutQuery } from './semantics.ts'
 import type { RequestSeries } from './series.ts'
 
 /** What a cluster counts into; looked up once per call. */
@@ -14,7 +16,10 @@ interface ClusterSeries {
 }
 
 /** Counts every call of the engine as its client sees it: one request, however many attempts; its last host is the destination. */
-export function callMetrics(metrics: Metrics): Required<Pick<CallEvents, 'callEnd' | 'localReply' | 'mirrored'>> {
+export function callMetrics(
+  metrics: Metrics,
+  logger: Logger = silentLogger,
+): Required<Pick<CallEvents, 'callEnd' | 'localReply' | 'mirrored'>> {
   const clusters = new WeakMap<ClusterRuntime, ClusterSeries>()
   const nowhere = metrics.outbound({ service: '', serviceName: '', namespace: '', principal: '', app: '', version: '' })
 
@@ -53,7 +58,14 @@ export function callMetrics(metrics: Metrics): Required<Pick<CallEvents, 'callEn
       series.record(call.status, call.flag === '-' ? '' : call.flag, now - call.startedAt)
       if (call.attempts > 1) seriesOf(cluster).retries.count += call.attempts - 1
     },
-    mirrored({ cluster, result, differences }) {
+    mirrored({ call, cluster, result, status, differences }) {
+      if (differences !== null && differences.length > 0) {
+        const { method, authority, path } = call.exchange
+        // Without the query: it may hold secrets.
+        const request = `${method} ${authority}${withoutQuery(path)}`
+        const [real, shadow] = [call.status, status]
+        logger.debug('the answer of a mirror differs', { request, mirror: cluster, differences, real, shadow })
+      }
       const compared = differences === null ? null : differences.length === 0 ? 'same' : 'different'
       metrics.mirrored(destination(cluster).service, result, compared)
     },
