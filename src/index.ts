@@ -9,6 +9,14 @@ export type {
   Explanation,
 } from './engine/explain/explanation.ts'
 export { formatExplanation } from './engine/explain/format-explanation.ts'
+export type {
+  CallSummary,
+  Classification,
+  ClassifiedResponse,
+  InterceptedRequest,
+  Interceptor,
+  LocalAnswer,
+} from './engine/interceptor.ts'
 export { ConfigError, type ErrorCode, ErrorCodes, formatProblem, InmeshError, type Problem } from './errors.ts'
 export type { MeshDispatcher } from './http/dispatcher.ts'
 export type { MeshFetch } from './http/fetch/fetch.ts'

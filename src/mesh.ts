@@ -4,6 +4,7 @@ import { ControlPlaneLink } from './control-plane-link.ts'
 import { Engine } from './engine/engine.ts'
 import { explain } from './engine/explain/explain.ts'
 import type { ExplainRequest, Explanation } from './engine/explain/explanation.ts'
+import type { Interceptor } from './engine/interceptor.ts'
 import { systemRandom } from './engine/random.ts'
 import { InmeshError } from './errors.ts'
 import { MeshDispatcher } from './http/dispatcher.ts'
@@ -70,9 +71,14 @@ export class Mesh {
         configAgeSeconds: () => this.#link.xds.status().lastUpdateAgeMs / 1000,
         certificateExpirySeconds: () => ((this.#link.identity.current?.notAfter ?? 0) - Date.now()) / 1000,
         xdsNacks: () => this.#nacks,
+        hooks: () => this.#engine.hooks.counters,
       },
     })
     this.#engine = new Engine({ clock: systemClock, random: systemRandom, events: this.#telemetry.events })
+    this.#engine.hooks.trouble = ({ interceptor, hook, error, elapsedMs }) => {
+      const what = error === null ? 'a hook took long; it holds up everything' : 'a hook failed; its errors are counted'
+      options.logger.warn(what, { interceptor, hook, ...(error === null ? { elapsedMs } : { error: String(error) }) })
+    }
     this.#link = new ControlPlaneLink(options, this.#events, (snapshot) => {
       this.#engine.apply(snapshot)
       this.#recheck?.()
@@ -193,6 +199,31 @@ export class Mesh {
   off<K extends keyof MeshEventMap>(event: K, listener: (...args: MeshEventMap[K]) => void): this {
     this.#events.off(event, listener as never)
     return this
+  }
+
+  /**
+   * Lets code of the app take part in its calls: change or answer requests, say what answers mean, hear how calls end. The
+   * function that comes back takes it out again. See {@link Interceptor}.
+   *
+   * @throws InmeshError ERR_INMESH_INVALID_OPTION
+   */
+  use(interceptor: Interceptor): () => void {
+    return this.#engine.use(interceptor)
+  }
+
+  /**
+   * Says what answers of a service mean where their status does not: retries, breakers, outlier detection and metrics follow.
+   *
+   *     mesh.classify('graph', ({ bodyStart }) => (hasErrors(bodyStart) ? 'failure' : undefined), { bodyBytes: 1_024 })
+   *
+   * @param service as dialled, or its full name
+   */
+  classify(
+    service: string,
+    classify: NonNullable<Interceptor['classify']>,
+    options: Pick<Interceptor, 'bodyBytes'> = {},
+  ): () => void {
+    return this.use({ ...options, name: `classify ${service}`, services: [service], classify })
   }
 
   /**

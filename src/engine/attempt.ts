@@ -1,7 +1,7 @@
 import type { Budget } from './budget.ts'
 import type { Call } from './call.ts'
 import type { HostRuntime } from './host.ts'
-import { Kind, type Outcome } from './outcome.ts'
+import { Classified, Kind, type Outcome } from './outcome.ts'
 import type { Rejection } from './rejection.ts'
 import { TimerNode } from './time.ts'
 
@@ -33,6 +33,8 @@ export abstract class Attempt extends TimerNode implements Outcome {
   hiddenRepeats = 0
   /** Set by the transport before `head`: the peer was too busy for it (x-envoy-overloaded). */
   overloaded = false
+  /** Set by the transport before `head`: see `Route.classifier`. */
+  classified: Classified = Classified.Not
   /** Set by the transport before `head`: hops below have repeated what failed, as often as they may. */
   spent = false
   /** @internal It is over. */

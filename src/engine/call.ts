@@ -58,6 +58,8 @@ export class Call extends TimerNode {
   live = 0
   /** Of the request, for consistent hashing; null = none. */
   hash: Hash64 | null = null
+  /** Header edits of the app's hooks, null = remove; null map = none. */
+  appHeaders: Map<string, string | null> | null = null
   /** Set-Cookie lines that the caller gets (hash policy); null = none. */
   cookies: string[] | null = null
   /** ms to wait before the first attempt; gates may raise it (an injected delay). */

@@ -1,5 +1,6 @@
 import type { Random } from '../model/clock.ts'
 import type { RouteSpec, WeightedCluster } from '../model/route.ts'
+import { noHooks, type RouteHooks } from './app-hooks.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import { type CompiledMatch, compileMatch } from './compile-match.ts'
 import { type Cors, compileCors } from './cors.ts'
@@ -18,6 +19,9 @@ import { compileResponseEdits, compileRouteEdits } from './route-edits.ts'
 
 /** What stands behind the name of a cluster now; undefined = no such cluster. */
 export type ClusterOf = (name: string) => ClusterRuntime | undefined
+
+/** The app's hooks for calls to a cluster. */
+export type HooksOf = (cluster: string) => RouteHooks
 
 /** A rule of the route table, compiled. */
 export interface Rule extends CompiledMatch, CompiledAction {
@@ -40,11 +44,11 @@ export interface Choice {
 /** What becomes of a request that matched: one of the rule's targets by weight, or the answer that it gets here. */
 export type Draw = (view: RequestView, random: Random) => Target
 
-export function compileRule(spec: RouteSpec, clusterOf: ClusterOf): Rule {
-  return { spec, ...compileMatch(spec.match), ...compileAction(spec, clusterOf) }
+export function compileRule(spec: RouteSpec, clusterOf: ClusterOf, hooksOf: HooksOf = () => noHooks): Rule {
+  return { spec, ...compileMatch(spec.match), ...compileAction(spec, clusterOf, hooksOf) }
 }
 
-function compileAction(spec: RouteSpec, clusterOf: ClusterOf): CompiledAction {
+function compileAction(spec: RouteSpec, clusterOf: ClusterOf, hooksOf: HooksOf): CompiledAction {
   const { action } = spec
   switch (action.kind) {
     case 'direct':
@@ -56,7 +60,7 @@ function compileAction(spec: RouteSpec, clusterOf: ClusterOf): CompiledAction {
       return always((view) => ({ kind: 'direct', name, rejection: answer(view), edits }))
     }
     case 'forward':
-      return compileForward(spec, action.clusters, action.clusterNotFoundStatus ?? 503, clusterOf)
+      return compileForward(spec, action.clusters, action.clusterNotFoundStatus ?? 503, clusterOf, hooksOf)
   }
 }
 
@@ -77,6 +81,7 @@ function compileForward(
   clusters: readonly WeightedCluster[],
   missingStatus: number,
   clusterOf: ClusterOf,
+  hooksOf: HooksOf,
 ): CompiledAction {
   const { name } = spec
   const cors = spec.cors === null ? null : compileCors(spec.cors)
@@ -86,7 +91,7 @@ function compileForward(
     const cluster = clusterOf(destination.name)
     if (cluster === undefined) return { kind: 'direct', name, rejection: missing, edits: cors?.response ?? null }
     const mirror = compileMirror(spec, destination, clusterOf, (c) => gates({ ...spec, breaker: null }, c, null, null))
-    return targetOf(spec, destination, cluster, { cors, fault, mirror })
+    return targetOf(spec, destination, cluster, { cors, fault, mirror, hooks: hooksOf(destination.name) })
   })
   const draw = compileWeights(clusters, targets)
   const choices = () => clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name }))
@@ -120,12 +125,18 @@ function targetOf(
   spec: RouteSpec,
   destination: WeightedCluster,
   cluster: ClusterRuntime,
-  { cors, fault, mirror }: { cors: Cors | null; fault: FaultGate | null; mirror: Mirror | null },
+  {
+    cors,
+    fault,
+    mirror,
+    hooks,
+  }: { cors: Cors | null; fault: FaultGate | null; mirror: Mirror | null; hooks: RouteHooks },
 ): Target {
   const { name } = spec
   if (cluster.spec.kind === 'passthrough') return { kind: 'passthrough', name }
   const hedge = spec.hedge === null ? null : new Hedge(spec.hedge, cluster)
-  const policies = gates(spec, cluster, fault, hedge)
+  const gated = gates(spec, cluster, fault, hedge)
+  const policies = hooks.gate === null ? gated : [hooks.gate, ...gated]
   return {
     kind: 'route',
     name,
@@ -139,6 +150,7 @@ function targetOf(
     hedge,
     mirror,
     edits: compileRouteEdits(spec, destination, cors),
+    classifier: hooks.classifier,
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),
     spec,
@@ -151,7 +163,7 @@ function tryTimeoutOf({ retry, timeoutMs }: RouteSpec): number {
 }
 
 /**
- * The order of the gates of a call. What is not configured is not in it. Faults come first: what they delay or abort holds no
+ * The order of the gates of a call, after code of the app. What is not configured is not in it. Faults come first: what they delay or abort holds no
  * place further on. (CORS answers preflights before there is a call.)
  */
 function gates(

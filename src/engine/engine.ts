@@ -1,11 +1,13 @@
 import type { Clock, Random } from '../model/clock.ts'
 import type { InboundSpec } from '../model/inbound.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot } from '../model/snapshot.ts'
+import { AppHooks } from './app-hooks.ts'
 import type { CallEnv } from './call.ts'
 import { ClusterRuntime } from './cluster.ts'
 import { driveWheel } from './driver.ts'
-import type { CallEvents } from './events.ts'
+import { type CallEvents, joinEvents } from './events.ts'
 import { Inbound } from './inbound.ts'
+import type { Interceptor } from './interceptor.ts'
 import { Outbound } from './outbound.ts'
 import { TimerWheel } from './time.ts'
 
@@ -20,18 +22,22 @@ export interface EngineOptions {
 export class Engine implements CallEnv {
   readonly clock: Clock
   readonly random: Random
-  readonly events: CallEvents | null
+  events: CallEvents | null
+  /** Code of the app that takes part in its calls. */
+  readonly hooks = new AppHooks()
   readonly wheel = new TimerWheel()
   snapshot: Snapshot = emptySnapshot
   private readonly runtimes = new Map<string, ClusterRuntime>()
   private outbounds = new Map<string, Outbound>()
   private inbounds = new Map<string, Inbound>()
+  private readonly given: CallEvents | null
   private readonly listeners = new Set<() => void>()
   private readonly stopWheel: () => void
 
   constructor(options: EngineOptions) {
     this.clock = options.clock
     this.random = options.random
+    this.given = options.events
     this.events = options.events
     this.stopWheel = driveWheel(this.wheel, options.clock)
   }
@@ -69,10 +75,7 @@ export class Engine implements CallEnv {
     for (const [name, spec] of next.listeners) {
       const old = this.outbounds.get(name)
       let outbound = bySpec.get(spec)
-      outbound ??=
-        old !== undefined && old.spec === spec && !usesAny(spec, recompile)
-          ? old
-          : new Outbound(spec, (cluster) => this.runtimes.get(cluster))
+      outbound ??= old !== undefined && old.spec === spec && !usesAny(spec, recompile) ? old : this.compile(name, spec)
       bySpec.set(spec, outbound)
       outbounds.set(name, outbound)
     }
@@ -81,10 +84,37 @@ export class Engine implements CallEnv {
     for (const listener of [...this.listeners]) listener()
   }
 
+  /**
+   * Adds code of the app to its calls; those that begin from now on have it. The function that comes back takes it out again.
+   * @throws InmeshError ERR_INMESH_INVALID_OPTION
+   */
+  use(interceptor: Interceptor): () => void {
+    const remove = this.hooks.add(interceptor)
+    this.recompile()
+    return () => {
+      remove()
+      this.recompile()
+    }
+  }
+
   close(): void {
     this.stopWheel()
     for (const cluster of this.runtimes.values()) cluster.remove()
     this.runtimes.clear()
+  }
+
+  private compile(name: string, spec: ListenerSpec): Outbound {
+    return new Outbound(
+      spec,
+      (cluster) => this.runtimes.get(cluster),
+      (cluster) => this.hooks.of(name, cluster),
+    )
+  }
+
+  private recompile(): void {
+    const ends = this.hooks.events()
+    this.events = ends === null ? this.given : joinEvents([...(this.given === null ? [] : [this.given]), ends])
+    for (const [name, { spec }] of this.outbounds) this.outbounds.set(name, this.compile(name, spec))
   }
 
   /** @returns names of clusters whose gates are others now, so that routes to them must be compiled again */

@@ -82,6 +82,7 @@ function shadowRoute(
     hash: compileHash(spec.hash),
     hedge: null,
     mirror: null,
+    classifier: null,
     edits: shadowEdits(compileRouteEdits(spec, destination, null), mirror.shadowSuffix),
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),

@@ -2,7 +2,7 @@ import type { Random } from '../model/clock.ts'
 import type { VirtualHost } from '../model/route.ts'
 import type { ListenerSpec } from '../model/snapshot.ts'
 import { endOfPath } from './compile-match.ts'
-import { type ClusterOf, compileRule, type Rule } from './compile-route.ts'
+import { type ClusterOf, compileRule, type HooksOf, type Rule } from './compile-route.ts'
 import type { RequestView } from './exchange.ts'
 import { rejections } from './rejection.ts'
 import type { Target } from './route.ts'
@@ -24,10 +24,10 @@ export class Outbound {
   readonly spec: ListenerSpec
   private readonly hosts = new DomainIndex<DomainRules>()
 
-  constructor(spec: ListenerSpec, clusterOf: ClusterOf) {
+  constructor(spec: ListenerSpec, clusterOf: ClusterOf, hooksOf?: HooksOf) {
     this.spec = spec
     for (const host of spec.routes.virtualHosts) {
-      const rules = host.routes.map((route) => compileRule(route, clusterOf))
+      const rules = host.routes.map((route) => compileRule(route, clusterOf, hooksOf))
       const list = new RuleList(rules)
       for (const domain of host.domains) this.hosts.add(domain, { domain, host, rules, list })
     }

@@ -66,6 +66,8 @@ export interface Outcome {
   readonly rateLimited: boolean
   /** The answer carried x-envoy-overloaded: the peer shed it, which says that it is busy and not that it fails. */
   readonly overloaded: boolean
+  /** What the app says that the answer means; before its status. */
+  readonly classified: Classified
   /** Our own event loop was late: blame nobody. */
   readonly stalled: boolean
   /** Its head went to the caller before this: a second outcome of the same attempt, whose body broke. */
@@ -74,6 +76,10 @@ export interface Outcome {
   readonly hiddenRepeats: number
 }
 
+/** What the app's own judgement of an answer is, where it has one. */
+export const Classified = { Not: 0, Success: 1, Failure: 2, Retryable: 3 } as const
+export type Classified = (typeof Classified)[keyof typeof Classified]
+
 /** What an outcome says about the peer. `None`: nothing, it must not be counted at all. */
 export const Verdict = { None: 0, Good: 1, Bad: 2 } as const
 export type Verdict = (typeof Verdict)[keyof typeof Verdict]
@@ -81,6 +87,8 @@ export type Verdict = (typeof Verdict)[keyof typeof Verdict]
 /** Timeouts count against the peer; what this process did to itself never does (local refusals, stalls, cancels), nor what the peer shed. */
 export function verdictOf(outcome: Outcome): Verdict {
   if (outcome.stalled || outcome.notStarted || outcome.overloaded) return Verdict.None
+  if (outcome.kind === Kind.Response && outcome.classified !== Classified.Not)
+    return outcome.classified === Classified.Success ? Verdict.Good : Verdict.Bad
   if (outcome.kind === Kind.Response) return outcome.status >= 500 ? Verdict.Bad : Verdict.Good
   return kindFacts[outcome.kind]!.blamesHost ? Verdict.Bad : Verdict.None
 }

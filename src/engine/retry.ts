@@ -3,7 +3,7 @@ import type { RetrySpec } from '../model/route.ts'
 import type { Attempt } from './attempt.ts'
 import type { Call } from './call.ts'
 import type { RequestView } from './exchange.ts'
-import { Kind, kindFacts } from './outcome.ts'
+import { Classified, Kind, kindFacts } from './outcome.ts'
 import { askedWait, Wait } from './pushback.ts'
 import { unit } from './random.ts'
 import { ALL_RESETS, type RetryPolicy } from './retry-policy.ts'
@@ -73,8 +73,10 @@ export function mayHedge(call: Call, now: number): boolean {
  */
 export function asksForRetry(retry: RetryPolicy | null, attempt: Attempt, kind: Kind = attempt.kind): boolean {
   if (attempt.notStarted) return true
-  if (retry === null) return kind !== Kind.Response || attempt.status >= 500
+  if (retry === null) return kind !== Kind.Response || looksBad(attempt)
   if (kind === Kind.Response) {
+    if (attempt.classified === Classified.Success) return false
+    if (attempt.classified === Classified.Retryable) return true
     if (attempt.rateLimited) return retry.rateLimited
     if (retry.statuses[attempt.status] === 1) return true
     const { grpcStatus } = attempt
@@ -85,6 +87,10 @@ export function asksForRetry(retry: RetryPolicy | null, attempt: Attempt, kind: 
   }
   if ((retry.kinds & (1 << kind)) !== 0) return true
   return retry.unsentReset && !attempt.wasSent && (ALL_RESETS & (1 << kind)) !== 0
+}
+
+function looksBad({ classified, status }: Attempt): boolean {
+  return classified === Classified.Not ? status >= 500 : classified !== Classified.Success
 }
 
 function isEligible(retry: RetryPolicy, request: RequestView): boolean {

@@ -1,5 +1,6 @@
 import type { Hash64 } from '../match/hash64.ts'
 import type { RouteSpec } from '../model/route.ts'
+import type { Classifier } from './app-hooks.ts'
 import type { Call } from './call.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import type { FormatView, ResponseHeaders } from './format.ts'
@@ -30,6 +31,8 @@ export interface Route {
   readonly mirror: Mirror | null
   /** What transports change in requests and answers; null = nothing. */
   readonly edits: RouteEdits | null
+  /** The app's own judgement of answers; null = their status says it. */
+  readonly classifier: Classifier | null
   /** In the order in which they are asked. */
   readonly policies: readonly Policy[]
   /** Those of `policies` that learn. */

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import { editByApp } from '../engine/app-hooks.ts'
 import { Attempt } from '../engine/attempt.ts'
 import type { Call } from '../engine/call.ts'
 import type { HostRuntime } from '../engine/host.ts'
@@ -10,6 +11,7 @@ import { classifyRequest, type Failure } from './classify.ts'
 import { type Connection, stale } from './connection.ts'
 import type { HttpExchange } from './exchange.ts'
 import { requestHeaders } from './headers.ts'
+import { HeldAnswer, isJudgeable } from './held-answer.ts'
 import { tellPeer } from './hop-headers.ts'
 import type { HttpHostLink } from './host-link.ts'
 
@@ -57,6 +59,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   private answered = false
   private headers: ResponseHeaders | null = null
   private dropped = 0
+  private held: HeldAnswer | null = null
   private drainTimer: NodeJS.Timeout | null = null
 
   constructor(call: Call, host: HostRuntime, exchange: HttpExchange) {
@@ -87,8 +90,10 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     const headers = requestHeaders(exchange.headers, exchange.authority, this)
     tellPeer(headers, this)
     const { edits } = this.call.route
+    const path = edits === null ? exchange.path : editRequest(edits, headers, exchange.path, this.call)
+    if (this.call.appHeaders !== null) editByApp(this.call.appHeaders, headers)
     return {
-      path: edits === null ? exchange.path : editRequest(edits, headers, exchange.path, this.call),
+      path,
       method: exchange.method as Dispatcher.HttpMethod,
       headers,
       body: exchange.bodyForTry() as Dispatcher.DispatchOptions['body'],
@@ -128,12 +133,39 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     const grpcStatus = grpcStatusIn(headers)
     this.headers = headers
     if (status >= 400 || grpcStatus > 0) this.readMarks(status, headers)
+    const { classifier } = this.call.route
+    if (classifier !== null && !this.over) {
+      if (classifier.bodyBytes > 0 && this.exchange.method !== 'HEAD' && isJudgeable(headers)) {
+        this.held = new HeldAnswer(classifier.bodyBytes, status, headers, statusText, grpcStatus)
+        return
+      }
+      this.classified = classifier.classify(this.call, { status, headers, bodyStart: null, whole: false })
+    }
+    this.decide(controller, status, headers, statusText, grpcStatus)
+  }
+
+  /** The engine says whether this answer goes to the caller. */
+  private decide(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: ResponseHeaders,
+    statusText: string | undefined,
+    grpcStatus: number,
+  ): void {
     if (!this.over && this.head(status, grpcStatus)) {
       const { route, cluster } = this.call
       const idleTimeoutMs = route.spec.idleTimeoutMs ?? cluster.spec.idleTimeoutMs
       const now = this.startedAt + this.elapsedMs
       this.exchange.deliver(controller, status, headers, statusText, idleTimeoutMs, now)
     } else this.drain(controller)
+  }
+
+  /** The app has seen enough of the answer to judge it. */
+  private letGo(controller: Dispatcher.DispatchController, held: HeldAnswer, whole: boolean): void {
+    this.held = null
+    if (!this.over) this.classified = held.judge(this.call.route.classifier!, this.call, whole)
+    this.decide(controller, held.status, held.headers, held.statusText, held.grpcStatus)
+    for (const chunk of held.chunks) this.onResponseData(controller, chunk)
   }
 
   /** What a failing answer says about itself. */
@@ -150,6 +182,10 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.held !== null) {
+      if (this.held.add(chunk)) this.letGo(controller, this.held, false)
+      return
+    }
     if (this.delivered) {
       this.exchange.deliverData(chunk)
       return
@@ -159,6 +195,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController, trailers: ResponseHeaders): void {
+    if (this.held !== null) this.letGo(controller, this.held, true)
     this.release()
     if (this.over) return
     this.over = true

@@ -1,4 +1,5 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { HookCounters } from '../engine/app-hooks.ts'
 import type { Peer } from '../model/peer.ts'
 import { spiffeIdOf, type WorkloadInfo } from '../model/workload.ts'
 import { MetricFamily, requestCounts, requestDurations, type Sample } from './metric-family.ts'
@@ -12,6 +13,8 @@ export interface MetricSources {
   configAgeSeconds?(): number
   /** Seconds until the own certificate ends; negative when it has. */
   certificateExpirySeconds?(): number
+  /** Code of the app that takes part in its calls. */
+  hooks?(): Iterable<HookCounters>
   /** Resources refused so far. */
   xdsNacks?(): number
 }
@@ -174,6 +177,19 @@ export class Metrics {
       new MetricFamily('inmesh_plaintext_requests_total', 'Requests without mTLS, by caller address', 'counter', () =>
         samples(this.#plaintextBy, 'source_address', (n) => n),
       ),
+      new MetricFamily('inmesh_interceptor_errors_total', 'Hooks of the app that threw', 'counter', () =>
+        hookSamples(sources, (h) => [['', h.errors]]),
+      ),
+      new MetricFamily('inmesh_interceptor_slow_total', 'Hooks of the app that took longer than 5 ms', 'counter', () =>
+        hookSamples(sources, (h) => [['', h.slow]]),
+      ),
+      new MetricFamily('inmesh_classified_responses_total', 'Answers that code of the app judged', 'counter', () =>
+        hookSamples(sources, (h) => [
+          ['success', h.success],
+          ['failure', h.failure],
+          ['retryable', h.retryable],
+        ]),
+      ),
       gauge('inmesh_endpoints', 'Endpoints known', () => gauges(clusters(), (c) => c.endpoints)),
       gauge('inmesh_outlier_ejections_active', 'Hosts that outlier detection keeps out now', () =>
         gauges(clusters(), (c) => c.ejected),
@@ -235,6 +251,15 @@ function* results(counters: ReadonlyMap<string, ReadonlyMap<string, number>>): G
 
 function* samples<T>(map: ReadonlyMap<string, T>, label: string, value: (entry: T) => number): Generator<Sample> {
   for (const [key, entry] of map) yield { value: value(entry), labels: { [label]: key } }
+}
+
+function* hookSamples(
+  sources: MetricSources,
+  values: (hook: HookCounters) => readonly (readonly [result: string, value: number])[],
+): Generator<Sample> {
+  for (const hook of sources.hooks?.() ?? [])
+    for (const [result, value] of values(hook))
+      yield { value, labels: result === '' ? { interceptor: hook.name } : { interceptor: hook.name, result } }
 }
 
 function* gauges(clusters: Iterable<ClusterGauges>, value: (c: ClusterGauges) => number | null): Generator<Sample> {

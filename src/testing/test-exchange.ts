@@ -1,3 +1,4 @@
+import { editByApp } from '../engine/app-hooks.ts'
 import { Attempt } from '../engine/attempt.ts'
 import type { Call } from '../engine/call.ts'
 import type { Exchange } from '../engine/exchange.ts'
@@ -94,7 +95,7 @@ export class TestAttempt extends Attempt {
     if (behaviour.what === 'hang') return
     time.after(behaviour.afterMs, () => {
       if (behaviour.what === 'reset') this.finish(Kind.Reset)
-      else this.answer(behaviour.status, behaviour.headers)
+      else this.answer(behaviour.status, behaviour.headers, behaviour.body)
     })
   }
 
@@ -106,12 +107,18 @@ export class TestAttempt extends Attempt {
     return this.answerHeaders[name]
   }
 
-  private answer(status: number, headers: Readonly<Record<string, string>>): void {
+  private answer(status: number, headers: Readonly<Record<string, string>>, body: string): void {
     if (this.over) return
     this.answerHeaders = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
     if (status === 503 && this.answerHeaders['x-inmesh-not-started'] === '1') this.notStarted = true
     if (this.answerHeaders['x-envoy-ratelimited'] !== undefined) this.rateLimited = true
     if (this.answerHeaders['x-envoy-overloaded'] !== undefined) this.overloaded = true
+    const { classifier } = this.call.route
+    if (classifier !== null) {
+      const bodyStart = classifier.bodyBytes === 0 ? null : Buffer.from(body).subarray(0, classifier.bodyBytes)
+      const whole = bodyStart !== null && Buffer.byteLength(body) <= classifier.bodyBytes
+      this.classified = classifier.classify(this.call, { status, headers: this.answerHeaders, bodyStart, whole })
+    }
     if (!this.head(status, -1)) return
     this.finish(Kind.Response)
     this.exchange.over()
@@ -129,6 +136,7 @@ export class TestAttempt extends Attempt {
     const { edits } = call.route
     const list = [...exchange.headers].flat()
     edits?.request(list, call)
+    if (call.appHeaders !== null) editByApp(call.appHeaders, list)
     const headers = new Map<string, string>()
     for (let i = 0; i < list.length; i += 2) {
       const before = headers.get(list[i]!)

@@ -8,6 +8,7 @@ import { Engine } from '../engine/engine.ts'
 import { explain } from '../engine/explain/explain.ts'
 import type { ExplainRequest, Explanation } from '../engine/explain/explanation.ts'
 import type { HostRuntime } from '../engine/host.ts'
+import type { Interceptor } from '../engine/interceptor.ts'
 import { kindFacts } from '../engine/outcome.ts'
 import { Dice } from '../engine/testing/dice.ts'
 import { InmeshError } from '../errors.ts'
@@ -165,6 +166,11 @@ export class TestMesh implements TestEnv {
     exchange.call = call
     call.run()
     return { exchange, result: () => this.#resultOf(exchange, call, startedAt) }
+  }
+
+  /** Code of the app in its calls; see `mesh.use`. */
+  use(interceptor: Interceptor): () => void {
+    return this.#engine.use(interceptor)
   }
 
   /** Lets virtual time pass, ms. */

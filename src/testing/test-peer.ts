@@ -1,6 +1,11 @@
 /** What a simulated instance of a service does with a request. Times in ms. */
 export type Behaviour = { readonly afterMs: number } & (
-  | { readonly what: 'answer'; readonly status: number; readonly headers: Readonly<Record<string, string>> }
+  | {
+      readonly what: 'answer'
+      readonly status: number
+      readonly headers: Readonly<Record<string, string>>
+      readonly body: string
+    }
   /** The connection breaks after the request was sent. */
   | { readonly what: 'reset' }
   /** Nobody listens. */
@@ -35,7 +40,7 @@ export class TestPeer {
   readonly port: number
   /** In order. */
   readonly requests: SeenRequest[] = []
-  private usual: Behaviour = { what: 'answer', status: 200, headers: {}, afterMs: 1 }
+  private usual: Behaviour = { what: 'answer', status: 200, headers: {}, body: '', afterMs: 1 }
   private readonly script: { readonly behaviour: Behaviour; left: number }[] = []
 
   constructor(name: string, address: string, port: number) {
@@ -44,9 +49,15 @@ export class TestPeer {
     this.port = port
   }
 
-  answers(status: number, options: For & { headers?: Readonly<Record<string, string>> } = {}): this {
+  answers(status: number, options: For & { headers?: Readonly<Record<string, string>>; body?: string } = {}): this {
     return this.behaves(
-      { what: 'answer', status, headers: options.headers ?? {}, afterMs: options.afterMs ?? 1 },
+      {
+        what: 'answer',
+        status,
+        headers: options.headers ?? {},
+        body: options.body ?? '',
+        afterMs: options.afterMs ?? 1,
+      },
       options,
     )
   }
