@@ -1,9 +1,24 @@
 import { create, toBinary } from '@bufbuild/protobuf'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { AdsHarness } from '../../test/support/ads-harness.ts'
-import { anyOf, cluster, clusterInit, endpoints, listener, route } from '../../test/support/xds-resources.ts'
+import {
+  ads,
+  anyOf,
+  cluster,
+  clusterInit,
+  endpoints,
+  type Init,
+  listener,
+  route,
+  routeInit,
+  routerFilter,
+} from '../../test/support/xds-resources.ts'
 import { ClusterSchema, Cluster_LbPolicy as LbPolicy } from '../gen/envoy/config/cluster/v3/cluster_pb.js'
 import { ListenerSchema } from '../gen/envoy/config/listener/v3/listener_pb.js'
+import type { RouteActionSchema } from '../gen/envoy/config/route/v3/route_components_pb.js'
+import { RouteConfigurationSchema } from '../gen/envoy/config/route/v3/route_pb.js'
+import { HTTPFaultSchema } from '../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
+import { HttpConnectionManagerSchema } from '../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { DiscoveryResponseSchema } from '../gen/envoy/service/discovery/v3/discovery_pb.js'
 import type { Snapshot } from '../model/snapshot.ts'
 import { TypeUrl } from './proto.ts'
@@ -113,6 +128,39 @@ describe('what the process dials', () => {
     for (const type of [TypeUrl.listener, TypeUrl.route, TypeUrl.cluster, TypeUrl.endpoints])
       expect(mesh.asked(type)).toEqual([])
     expect(mesh.snapshot.listeners.size + mesh.snapshot.clusters.size).toBe(0)
+  })
+
+  it('includes the clusters of its mirrors', () => {
+    mesh.respond(TypeUrl.listener, 'v1', [listener('payments', 'r')])
+    const table = routeInit('r', { c1: 1 })
+    const action = table.virtualHosts![0]!.routes![0]!.action as { value: Init<typeof RouteActionSchema> }
+    action.value.requestMirrorPolicies = [{ cluster: 'shadow' }]
+    mesh.respond(TypeUrl.route, 'v1', [anyOf(RouteConfigurationSchema, table)])
+    expect(mesh.asked(TypeUrl.cluster)).toEqual(['c1', 'shadow'])
+  })
+
+  it('has the fault of its listener on routes that say nothing about faults', () => {
+    const fault: Init<typeof HTTPFaultSchema> = {
+      abort: { errorType: { case: 'httpStatus', value: 418 }, percentage: { numerator: 100 } },
+    }
+    const manager = anyOf(HttpConnectionManagerSchema, {
+      routeSpecifier: { case: 'rds', value: { routeConfigName: 'r', configSource: ads } },
+      httpFilters: [
+        { name: 'fault', configType: { case: 'typedConfig', value: anyOf(HTTPFaultSchema, fault) } },
+        routerFilter,
+      ],
+    })
+    const faulty = anyOf(ListenerSchema, { name: 'payments', apiListener: { apiListener: manager } })
+    mesh.serve('v1', 'c1')
+    expect(mesh.snapshot.listeners.get('payments')?.routes.virtualHosts[0]?.routes[0]?.fault).toBeNull()
+    mesh.respond(TypeUrl.listener, 'v2', [faulty])
+    const { routes } = mesh.snapshot.listeners.get('payments')!
+    expect(routes.virtualHosts[0]?.routes[0]?.fault?.abort).toMatchObject({ how: { kind: 'http', status: 418 } })
+    const before = mesh.published.length
+    mesh.settle()
+    expect(mesh.published.length).toBe(before)
+    mesh.respond(TypeUrl.listener, 'v3', [listener('payments', 'r')])
+    expect(mesh.snapshot.listeners.get('payments')?.routes.virtualHosts[0]?.routes[0]?.fault).toBeNull()
   })
 
   it('shares clusters among authorities and keeps them until the last one goes', () => {

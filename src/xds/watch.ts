@@ -1,6 +1,6 @@
 import type { ClusterSpec, EndpointSpec } from '../model/cluster.ts'
 import type { InboundSpec } from '../model/inbound.ts'
-import { type RouteSpec, type RouteTable, routeDefaults } from '../model/route.ts'
+import { type FaultSpec, type RouteSpec, type RouteTable, routeDefaults } from '../model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot, type TrustBundles } from '../model/snapshot.ts'
 import { TRUST_BUNDLE_SECRET, TypeUrl } from './proto.ts'
 import type { ClusterResource } from './resources/cluster.ts'
@@ -125,13 +125,14 @@ export class WatchGraph {
     if (listener.kind === 'pending') watched.problem = `waiting for Listener ${name}`
     if (listener.kind !== 'held') return listener
     if (listener.value.kind !== 'client') return { kind: 'rejected', error: `Listener ${name}: has no api_listener` }
-    const { routes } = listener.value
-    if ('inline' in routes) return { kind: 'held', value: routes.inline }
+    const { routes, fault } = listener.value
+    if ('inline' in routes) return { kind: 'held', value: withFault(routes.inline, fault) }
     const table = this.#known<RouteTable>(TypeUrl.route, routes.rds)
     if (table.kind === 'pending') watched.problem = `waiting for RouteConfiguration ${routes.rds}`
     // A listener that exists with routes that do not: calls find no route.
     const isSettled = table.kind === 'absent' || (table.kind === 'rejected' && watched.spec === null)
-    return isSettled ? { kind: 'held', value: this.#emptyTable(routes.rds) } : table
+    if (isSettled) return { kind: 'held', value: this.#emptyTable(routes.rds) }
+    return table.kind === 'held' ? { kind: 'held', value: withFault(table.value, fault) } : table
   }
 
   #emptyTable(name: string): RouteTable {
@@ -270,14 +271,35 @@ function refusedListener(name: string): ListenerSpec {
 
 const pending: Known<never> = { kind: 'pending' }
 
+const faulted = new WeakMap<FaultSpec, WeakMap<RouteTable, RouteTable>>()
+
+/** The table as it is with a listener's fault: on routes that say nothing about faults. One object for each pair. */
+function withFault(table: RouteTable, fault: FaultSpec | null): RouteTable {
+  if (fault === null) return table
+  const known = faulted.get(fault) ?? new WeakMap<RouteTable, RouteTable>()
+  faulted.set(fault, known)
+  const made = known.get(table) ?? {
+    ...table,
+    virtualHosts: table.virtualHosts.map((host) => ({
+      ...host,
+      routes: host.routes.map((route) => ({ ...route, fault: route.fault ?? fault })),
+    })),
+  }
+  known.set(table, made)
+  return made
+}
+
 const clusterNames = new WeakMap<RouteTable, readonly string[]>()
 
-/** All clusters that a table may send to. */
+/** All clusters that a table may send to, shadows too. */
 export function clustersOf(table: RouteTable): readonly string[] {
   let names = clusterNames.get(table)
   if (names === undefined) {
     const routes = table.virtualHosts.flatMap((host) => host.routes)
-    const found = routes.flatMap(({ action }) => (action.kind === 'forward' ? action.clusters.map((c) => c.name) : []))
+    const found = routes.flatMap(({ action, mirrors }) => [
+      ...(action.kind === 'forward' ? action.clusters.map((c) => c.name) : []),
+      ...mirrors.map((mirror) => mirror.cluster),
+    ])
     names = [...new Set(found)]
     clusterNames.set(table, names)
   }

@@ -6,12 +6,13 @@ import {
 } from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
 import { HttpProtocolOptionsSchema as CommonOptionsSchema } from '../../gen/envoy/config/core/v3/protocol_pb.js'
 import { HttpProtocolOptionsSchema } from '../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
-import { ClusterPolicySchema, type ErrorRateBreaker, type RetryBudget } from '../../gen/inmesh/v1/extensions_pb.js'
-import { type BreakerSpec, type ClusterSpec, clusterDefaults, type RetryBudgetSpec } from '../../model/cluster.ts'
+import { ClusterPolicySchema, type RetryBudget } from '../../gen/inmesh/v1/extensions_pb.js'
+import { type ClusterSpec, clusterDefaults, type RetryBudgetSpec } from '../../model/cluster.ts'
 import { MetadataKey, TypeUrl } from '../proto.ts'
 import { typeUrlOf, unpack } from './any.ts'
 import { requireAds } from './config-source.ts'
 import { limitMs, positiveMs } from './duration.ts'
+import { errorRateBreaker } from './error-rate-breaker.ts'
 import { type Field, names } from './field.ts'
 import { limits, retryBudget } from './limits.ts'
 import { lbSpec } from './load-balancing.ts'
@@ -70,7 +71,7 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
       breaker:
         policy?.errorRateBreaker === undefined
           ? null
-          : breaker(policyAt.at('error_rate_breaker'), policy.errorRateBreaker),
+          : errorRateBreaker(policyAt.at('error_rate_breaker'), policy.errorRateBreaker),
       // A DestinationRule's budget (Envoy's field) comes before inmesh's own.
       retryBudget:
         retryBudget(field.at('circuit_breakers'), message.circuitBreakers) ??
@@ -129,21 +130,6 @@ function httpOptions(field: Field, message: Cluster): { idleTimeoutMs: number; m
 // The data plane speaks the protocol of the call, HTTP/1.1 or gRPC, so the protocol choice decides nothing.
 const httpFields = names(`common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
   upstream_http_protocol_options`)
-
-function breaker(field: Field, message: ErrorRateBreaker): BreakerSpec {
-  const { thresholdPercent } = message
-  if (!(thresholdPercent > 0 && thresholdPercent <= 100))
-    field.at('threshold_percent').fail(`must be more than 0 and at most 100, is ${thresholdPercent}`)
-  const recoveryMs = positiveMs(field.at('recovery'), message.recovery, 5_000)
-  return {
-    thresholdPercent,
-    windowMs: positiveMs(field.at('window'), message.window, 30_000),
-    minimumRequests: Math.max(1, message.minimumRequests),
-    recoveryMs,
-    maxRecoveryMs: Math.max(recoveryMs, positiveMs(field.at('max_recovery'), message.maxRecovery, 30_000)),
-    halfOpenProbes: Math.max(1, message.halfOpenProbes),
-  }
-}
 
 function windowBudget(field: Field, message: RetryBudget): RetryBudgetSpec {
   const { floorPerSecond } = message

@@ -1,5 +1,5 @@
-import { type DescMessage, isFieldSet, type MessageShape } from '@bufbuild/protobuf'
-import { type HTTPFault, HTTPFaultSchema } from '../../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
+import { CorsSchema } from '../../gen/envoy/extensions/filters/http/cors/v3/cors_pb.js'
+import { HTTPFaultSchema } from '../../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
 import { type RBAC, RBACSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RouterSchema } from '../../gen/envoy/extensions/filters/http/router/v3/router_pb.js'
 import {
@@ -7,15 +7,22 @@ import {
   HttpConnectionManagerSchema,
   type HttpFilter,
 } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import type { FaultSpec } from '../../model/route.ts'
 import { holds, typeNameOf, unpack } from './any.ts'
+import { faultSpec } from './fault.ts'
 import { type Field, names } from './field.ts'
 
-/** A filter that was configured, in the order of the chain, without the router. */
-export type HttpFilterConfig = { readonly name: string; readonly rbac: RBAC }
+/** Filters that were configured, in the order of the chain, without the router. */
+export interface HttpFilterConfig {
+  readonly name: string
+  readonly rbac?: RBAC
+  /** null = none; routes may say otherwise. */
+  readonly fault?: FaultSpec
+}
 
 /**
  * Rules of gRFC A39: names are unique, the last filter is the router and the only one, an unknown filter refuses the
- * resource unless it is optional. Fault injection is accepted when it is empty, which is how istiod always sends it.
+ * resource unless it is optional. CORS has its rules on routes; its filter says only that there may be some.
  *
  * @param side RBAC is for servers; on a client's listener it counts as unknown (A41)
  */
@@ -48,7 +55,12 @@ export function httpFilters(
     if (side === 'server' && holds(config, RBACSchema)) {
       configured.push({ name: filter.name, rbac: unpack(here.at('typed_config'), config, RBACSchema) })
     } else if (holds(config, HTTPFaultSchema)) {
-      emptyFault(here.at('typed_config'), unpack(here.at('typed_config'), config, HTTPFaultSchema))
+      const at = here.at('typed_config')
+      const fault = faultSpec(at, unpack(at, config, HTTPFaultSchema))
+      if (fault.delay !== null || fault.abort !== null) configured.push({ name: filter.name, fault })
+    } else if (holds(config, CorsSchema)) {
+      // Nothing in it.
+      unpack(here.at('typed_config'), config, CorsSchema)
     } else if (filter.isOptional) {
       here.warn(`${typeNameOf(config)} is optional and not known, skipped`)
     } else {
@@ -57,16 +69,6 @@ export function httpFilters(
   }
   if (filters.length === 0) at.fail('must not be empty: the last filter must be the router')
   return configured
-}
-
-function emptyFault(field: Field, fault: HTTPFault): void {
-  for (const name of ['delay', 'abort', 'response_rate_limit'])
-    if (isSet(HTTPFaultSchema, fault, name)) field.at(name).fail('not supported')
-}
-
-function isSet<D extends DescMessage>(schema: D, message: MessageShape<D>, name: string): boolean {
-  const descriptor = schema.fields.find((f) => f.name === name)
-  return descriptor !== undefined && isFieldSet(message, descriptor)
 }
 
 // Codec, limits, headers and logging of the other side of a proxy: a library has none of it.

@@ -104,14 +104,12 @@ function chainRbac(field: Field, chain: FilterChain): readonly RbacSpec[] {
   checkRoutes(here.at('route_config'), routes.value)
   const rbac: RbacSpec[] = []
   for (const [i, f] of httpFilters(here, manager.httpFilters, 'server').entries()) {
-    const spec = rbacSpec(
-      here
-        .at('http_filters')
-        .index(f.name === '' ? i : f.name)
-        .at('typed_config'),
-      f.name,
-      f.rbac,
-    )
+    const at = here
+      .at('http_filters')
+      .index(f.name === '' ? i : f.name)
+      .at('typed_config')
+    if (f.rbac === undefined) at.fail('faults of servers are not supported')
+    const spec = rbacSpec(at, f.name, f.rbac!)
     if (spec !== null) rbac.push(spec)
   }
   return rbac

@@ -61,6 +61,7 @@ describe('a client’s listener', () => {
     expect(decode(listenerInit('payments', 'outbound|80||payments')).value).toEqual({
       kind: 'client',
       routes: { rds: 'outbound|80||payments' },
+      fault: null,
     })
   })
 
@@ -110,11 +111,11 @@ describe('a client’s listener', () => {
       { httpFilters: [filter('rbac', anyOf(RBACSchema, {})), routerFilter] },
     ],
     [
-      `${at}.http_filters[0].typed_config.abort: not supported`,
+      `${at}.http_filters[0].typed_config.abort: needs http_status`,
       { httpFilters: [filter('f', anyOf(HTTPFaultSchema, { abort: {} })), routerFilter] },
     ],
     [
-      `${at}.http_filters[0].typed_config.delay: not supported`,
+      `${at}.http_filters[0].typed_config.delay: needs fixed_delay`,
       { httpFilters: [filter('f', anyOf(HTTPFaultSchema, { delay: {} })), routerFilter] },
     ],
     [`${at}: needs rds or route_config`, { routeSpecifier: { case: undefined } }],

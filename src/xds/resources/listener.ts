@@ -4,7 +4,7 @@ import {
   HttpConnectionManagerSchema,
 } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import type { InboundSpec } from '../../model/inbound.ts'
-import type { RouteTable } from '../../model/route.ts'
+import type { FaultSpec, RouteTable } from '../../model/route.ts'
 import { TypeUrl } from '../proto.ts'
 import { unpack } from './any.ts'
 import { requireAds, snake } from './config-source.ts'
@@ -16,7 +16,12 @@ import { routeTable } from './route.ts'
 
 /** A client's listener names its routes or holds them; a server's says what to enforce. */
 export type ListenerResource =
-  | { readonly kind: 'client'; readonly routes: { readonly rds: string } | { readonly inline: RouteTable } }
+  | {
+      readonly kind: 'client'
+      readonly routes: { readonly rds: string } | { readonly inline: RouteTable }
+      /** Of routes that say nothing else about faults. */
+      readonly fault: FaultSpec | null
+    }
   | { readonly kind: 'inbound'; readonly spec: InboundSpec }
 
 /** LDS. With `api_listener` it is for clients (gRFC A27), else for servers (A36). */
@@ -42,8 +47,8 @@ function listener(message: Listener, field: Field): ListenerResource {
   const at = field.at('api_listener.api_listener')
   const manager = unpack(at, message.apiListener.apiListener, HttpConnectionManagerSchema)
   checkManager(at, manager)
-  httpFilters(at, manager.httpFilters, 'client')
-  return { kind: 'client', routes: routesOf(at, manager) }
+  const fault = httpFilters(at, manager.httpFilters, 'client').find((filter) => filter.fault !== undefined)?.fault
+  return { kind: 'client', routes: routesOf(at, manager), fault: fault ?? null }
 }
 
 function routesOf(field: Field, manager: HttpConnectionManager): { rds: string } | { inline: RouteTable } {

@@ -1,19 +1,40 @@
-import { type RetryPolicy, RetryPolicySchema } from '../../gen/envoy/config/route/v3/route_components_pb.js'
+import {
+  type RetryPolicy,
+  RetryPolicy_ResetHeaderFormat,
+  RetryPolicySchema,
+} from '../../gen/envoy/config/route/v3/route_components_pb.js'
+import { PreviousPrioritiesConfigSchema } from '../../gen/envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config_pb.js'
 import { type RetryOn, type RetrySpec, retryDefaults, retryOnWords } from '../../model/route.ts'
+import { holds, unpack } from './any.ts'
 import { durationMs, limitMs, positiveMs } from './duration.ts'
 import { type Field, names } from './field.ts'
+import { headerMatch } from './matchers.ts'
 
+// host_selection_retry_max_attempts: hosts that were tried are passed over, not drawn again, so that there is nothing to limit.
 const fields = names(`retry_on num_retries per_try_timeout retry_host_predicate host_selection_retry_max_attempts
-  retriable_status_codes retry_back_off`)
+  retriable_status_codes retry_back_off rate_limited_retry_back_off retriable_headers retriable_request_headers
+  retry_priority`)
 const known: ReadonlySet<string> = new Set(retryOnWords)
-/** A retry prefers a host that was not tried anyhow. */
 const PREVIOUS_HOSTS = 'envoy.retry_host_predicates.previous_hosts'
+
+/** What the route around a policy says. */
+export interface RetryContext {
+  readonly nonIdempotent?: boolean
+  /** 0 = the default. */
+  readonly maxReplayBytes?: number
+  /** It has hash policies. */
+  readonly hashed?: boolean
+}
 
 /**
  * envoy.config.route.v3.RetryPolicy with Envoy's defaults: 1 retry, back-off base 25 ms, at most 10 times the base.
  * Words and predicates that nobody here knows are skipped with a warning, as istiod's clients must. null = no retries.
  */
-export function retrySpec(field: Field, policy: RetryPolicy, nonIdempotent: boolean): RetrySpec | null {
+export function retrySpec(
+  field: Field,
+  policy: RetryPolicy,
+  { nonIdempotent = false, maxReplayBytes = 0, hashed = false }: RetryContext = {},
+): RetrySpec | null {
   field.onlyReads(RetryPolicySchema, policy, fields)
   field.at('retry_host_predicate').map(policy.retryHostPredicate, (predicate, at) => {
     if (predicate.name !== PREVIOUS_HOSTS) at.warn(`"${predicate.name}" is not known, skipped`)
@@ -41,7 +62,15 @@ export function retrySpec(field: Field, policy: RetryPolicy, nonIdempotent: bool
     perTryTimeoutMs,
     baseIntervalMs,
     maxIntervalMs,
-    ...retryDefaults,
+    retriableHeaders: field.at('retriable_headers').map(policy.retriableHeaders, (h, at) => headerMatch(at, h)),
+    retriableRequestHeaders: field
+      .at('retriable_request_headers')
+      .map(policy.retriableRequestHeaders, (h, at) => headerMatch(at, h)),
+    ...resetHeaders(field.at('rate_limited_retry_back_off'), policy),
+    // A repeat at the host that just failed is what nobody wants; only who hashes may want the same one again.
+    avoidPreviousHosts: !hashed || policy.retryHostPredicate.some((predicate) => predicate.name === PREVIOUS_HOSTS),
+    previousPrioritiesFrequency: previousPriorities(field.at('retry_priority'), policy.retryPriority),
+    maxBodyBytes: maxReplayBytes === 0 ? retryDefaults.maxBodyBytes : maxReplayBytes,
     retryNonIdempotent: nonIdempotent,
   }
 }
@@ -62,4 +91,34 @@ function retryOn(field: Field, text: string): { words: RetryOn[]; statuses: numb
 
 function isKnown(word: string): word is RetryOn {
   return known.has(word)
+}
+
+/** envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff. */
+function resetHeaders(field: Field, policy: RetryPolicy): Pick<RetrySpec, 'resetHeaders' | 'maxResetIntervalMs'> {
+  const limited = policy.rateLimitedRetryBackOff
+  if (limited === undefined) return { resetHeaders: [], maxResetIntervalMs: retryDefaults.maxResetIntervalMs }
+  if (limited.resetHeaders.length === 0) field.at('reset_headers').fail('must not be empty')
+  return {
+    resetHeaders: field.at('reset_headers').map(limited.resetHeaders, ({ name, format }, at) => {
+      if (name === '') at.at('name').fail('is missing')
+      const unix = format === RetryPolicy_ResetHeaderFormat.UNIX_TIMESTAMP
+      return { name: name.toLowerCase(), format: unix ? 'UNIX_TIMESTAMP' : 'SECONDS' }
+    }),
+    maxResetIntervalMs: positiveMs(field.at('max_interval'), limited.maxInterval, retryDefaults.maxResetIntervalMs),
+  }
+}
+
+const PREVIOUS_PRIORITIES = 'envoy.retry_priorities.previous_priorities'
+
+function previousPriorities(field: Field, given: RetryPolicy['retryPriority']): number | null {
+  if (given === undefined) return null
+  const config = given.configType.value
+  if (given.name !== PREVIOUS_PRIORITIES && !holds(config, PreviousPrioritiesConfigSchema)) {
+    field.warn(`"${given.name}" is not known, skipped`)
+    return null
+  }
+  const at = field.at('typed_config')
+  const { updateFrequency } = unpack(at, config, PreviousPrioritiesConfigSchema)
+  if (updateFrequency < 1) at.at('update_frequency').fail(`must be at least 1, is ${updateFrequency}`)
+  return updateFrequency
 }

@@ -68,6 +68,5 @@ function pathMatch(field: Field, match: Wire): PathMatch {
 function separatedPrefix(field: Field, prefix: string, ignoreCase: boolean): PathMatch {
   if (!/^\/[^?#]*[^?#/]$/.test(prefix))
     field.fail(`"${prefix}" must start with "/", not end with it, and have no "?" or "#"`)
-  const quoted = prefix.replace(/[\\^$.|?*+()[\]{}]/g, '\\$&')
-  return { kind: 'regex', value: `${ignoreCase ? '(?i)' : ''}${quoted}(/.*)?` }
+  return { kind: 'segments', value: prefix, ignoreCase }
 }

@@ -1,5 +1,7 @@
 import {
+  RouteAction_ClusterNotFoundResponseCode as ClusterNotFound,
   type DirectResponseAction,
+  type HedgePolicy,
   type RetryPolicy,
   type Route,
   RouteAction_MaxStreamDurationSchema,
@@ -8,13 +10,17 @@ import {
   VirtualHostSchema,
   WeightedCluster_ClusterWeightSchema,
   WeightedClusterSchema,
+  type RouteAction_RequestMirrorPolicy as WireMirror,
   type RouteAction as WireRouteAction,
   type VirtualHost as WireVirtualHost,
   type WeightedCluster as WireWeightedCluster,
 } from '../../gen/envoy/config/route/v3/route_components_pb.js'
 import { type RouteConfiguration, RouteConfigurationSchema } from '../../gen/envoy/config/route/v3/route_pb.js'
-import { RoutePolicySchema } from '../../gen/inmesh/v1/extensions_pb.js'
+import { type RoutePolicy, RoutePolicySchema } from '../../gen/inmesh/v1/extensions_pb.js'
 import {
+  type HeaderEdits,
+  type Priority,
+  priorities,
   type RouteAction,
   type RouteSpec,
   type RouteTable,
@@ -24,14 +30,22 @@ import {
 } from '../../model/route.ts'
 import { MetadataKey, TypeUrl } from '../proto.ts'
 import { snake } from './config-source.ts'
+import { routeCorsSpec } from './cors.ts'
 import { inlineText } from './data-source.ts'
 import { domains } from './domains.ts'
-import { limitMs } from './duration.ts'
+import { durationMs, limitMs } from './duration.ts'
+import { errorRateBreaker } from './error-rate-breaker.ts'
 import { type Field, names } from './field.ts'
+import { editFields, headerEdits, joinEdits } from './header-edits.ts'
+import { hedgeSpec } from './hedge.ts'
 import { typedMetadata } from './metadata.ts'
+import { type FilterOverrides, filterOverrides } from './per-filter-config.ts'
 import { resourceType } from './resource-type.ts'
 import { retrySpec } from './retry.ts'
+import { hashPolicies } from './route-hash.ts'
 import { routeMatch } from './route-match.ts'
+import { mirrors } from './route-mirror.ts'
+import { redirect, rewrite } from './route-rewrite.ts'
 
 /** RDS, and the route_config inside a listener. */
 export const routeType = resourceType({
@@ -43,44 +57,83 @@ export const routeType = resourceType({
   convert: routeTable,
 })
 
-const tableFields = names('name virtual_hosts validate_clusters max_direct_response_body_size_bytes metadata')
+const tableFields = names(`name virtual_hosts validate_clusters max_direct_response_body_size_bytes metadata
+  most_specific_header_mutations_wins request_mirror_policies typed_per_filter_config ${editFields}`)
 
 export function routeTable(message: RouteConfiguration, field: Field): RouteTable {
   field.onlyReads(RouteConfigurationSchema, message, tableFields)
   const taken = new Set<string>()
+  const level: Level = {
+    edits: [headerEdits(field, message)],
+    overrides: filterOverrides(field, message.typedPerFilterConfig),
+    mirrors: { at: field.at('request_mirror_policies'), policies: message.requestMirrorPolicies },
+    mostSpecificLast: message.mostSpecificHeaderMutationsWins,
+  }
   return {
     name: message.name,
-    virtualHosts: field.at('virtual_hosts').map(message.virtualHosts, (v, at) => virtualHost(at, v, taken)),
+    virtualHosts: field.at('virtual_hosts').map(message.virtualHosts, (v, at) => virtualHost(at, v, taken, level)),
   }
 }
 
-const hostFields = names('name domains routes retry_policy metadata')
+/** What routes inherit of the table and of their virtual host. */
+interface Level {
+  /** Most specific first. */
+  readonly edits: readonly HeaderEdits[]
+  readonly overrides: FilterOverrides
+  readonly mirrors: { readonly at: Field; readonly policies: readonly WireMirror[] }
+  readonly mostSpecificLast: boolean
+  readonly retry?: RetryPolicy | undefined
+  readonly hedge?: HedgePolicy | undefined
+}
 
-function virtualHost(field: Field, host: WireVirtualHost, taken: Set<string>): VirtualHost {
+// include_request_attempt_count: the data plane always tells its servers how often it tried.
+const hostFields = names(`name domains routes retry_policy hedge_policy metadata typed_per_filter_config cors
+  request_mirror_policies include_request_attempt_count ${editFields}`)
+
+function virtualHost(field: Field, host: WireVirtualHost, taken: Set<string>, table: Level): VirtualHost {
   field.onlyReads(VirtualHostSchema, host, hostFields)
+  const cors = host.cors === undefined ? {} : { cors: routeCorsSpec(field.at('cors'), host.cors) }
+  const level: Level = {
+    ...table,
+    edits: [headerEdits(field, host), ...table.edits],
+    overrides: { ...table.overrides, ...cors, ...filterOverrides(field, host.typedPerFilterConfig) },
+    mirrors:
+      host.requestMirrorPolicies.length === 0
+        ? table.mirrors
+        : { at: field.at('request_mirror_policies'), policies: host.requestMirrorPolicies },
+    retry: host.retryPolicy,
+    hedge: host.hedgePolicy,
+  }
   return {
     name: host.name,
     domains: domains(field.at('domains'), host.domains, taken),
-    routes: field.at('routes').map(host.routes, (r, at) => route(at, r, host.retryPolicy)),
+    routes: field.at('routes').map(host.routes, (r, at) => route(at, r, level)),
   }
 }
 
 // metadata: filter_metadata is for others; decorator and tracing name spans, which is telemetry's own business.
 const routeFields =
   names(`name match route direct_response non_forwarding_action redirect filter_action metadata decorator
-  stat_prefix`)
+  stat_prefix typed_per_filter_config ${editFields}`)
 
-function route(field: Field, message: Route, hostRetry: RetryPolicy | undefined): RouteSpec {
+function route(field: Field, message: Route, host: Level): RouteSpec {
   field.onlyReads(RouteSchema, message, routeFields)
   const ours = typedMetadata(field.at('metadata'), message.metadata, MetadataKey.route, RoutePolicySchema)
   const decidedBy: Record<string, string> = { ...ours?.decidedBy }
   if (ours !== undefined && ours.notes.length > 0) decidedBy.note = ours.notes.join('; ')
+  const overrides = { ...host.overrides, ...filterOverrides(field, message.typedPerFilterConfig) }
+  const levels = [headerEdits(field, message), ...host.edits]
+  if (host.mostSpecificLast) levels.reverse()
+  const edits = joinEdits(...levels)
   const common = {
+    ...routeDefaults,
     name: message.name === '' ? 'default' : message.name,
     match: routeMatch(field.at('match'), message.match),
     timeoutUntilHeaders: ours?.timeoutUntilHeaders ?? false,
     decidedBy,
-    ...routeDefaults,
+    headers: edits,
+    cors: overrides.cors ?? null,
+    fault: overrides.fault ?? null,
   }
   const local = (action: RouteAction): RouteSpec => ({
     ...common,
@@ -89,22 +142,12 @@ function route(field: Field, message: Route, hostRetry: RetryPolicy | undefined)
     retry: null,
   })
   switch (message.action.case) {
-    case 'route': {
-      const at = field.at('route')
-      const wire = message.action.value
-      at.onlyReads(RouteActionSchema, wire, actionFields)
-      // gRFC A44: the route's policy replaces the virtual host's.
-      const policy = wire.retryPolicy ?? hostRetry
-      return {
-        ...common,
-        action: forward(at, wire),
-        timeoutMs: timeoutMs(at, wire),
-        retry:
-          policy === undefined ? null : retrySpec(at.at('retry_policy'), policy, ours?.retryNonIdempotent ?? false),
-      }
-    }
+    case 'route':
+      return { ...common, ...forwarding(field.at('route'), message.action.value, host, ours, common) }
     case 'directResponse':
       return local(direct(field.at('direct_response'), message.action.value))
+    case 'redirect':
+      return local({ kind: 'redirect', redirect: redirect(field.at('redirect'), message.action.value) })
     case 'nonForwardingAction':
       // gRFC A36: an action for servers makes calls that match it fail; it does not refuse the resource.
       field.at('non_forwarding_action').warn('is for servers; calls that match it are answered with 503')
@@ -118,16 +161,106 @@ function route(field: Field, message: Route, hostRetry: RetryPolicy | undefined)
 
 // Upgrades are always let through; cluster, host and weights decide nothing of max_grpc_timeout's successor.
 const actionFields = names(`cluster weighted_clusters cluster_header cluster_specifier_plugin
-  inline_cluster_specifier_plugin timeout retry_policy max_stream_duration max_grpc_timeout upgrade_configs`)
+  inline_cluster_specifier_plugin cluster_not_found_response_code timeout idle_timeout retry_policy hedge_policy
+  max_stream_duration max_grpc_timeout upgrade_configs prefix_rewrite regex_rewrite path_rewrite_policy
+  host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex request_mirror_policies hash_policy
+  cors`)
 
-function forward(field: Field, action: WireRouteAction): RouteAction {
+type Forwarding = Pick<
+  RouteSpec,
+  | 'action'
+  | 'timeoutMs'
+  | 'idleTimeoutMs'
+  | 'retry'
+  | 'hedge'
+  | 'headers'
+  | 'rewrite'
+  | 'cors'
+  | 'mirrors'
+  | 'hash'
+  | 'breaker'
+  | 'coalesce'
+  | 'priority'
+>
+
+function forwarding(
+  at: Field,
+  wire: WireRouteAction,
+  host: Level,
+  ours: RoutePolicy | undefined,
+  common: Pick<RouteSpec, 'cors' | 'headers'>,
+): Forwarding {
+  at.onlyReads(RouteActionSchema, wire, actionFields)
+  // gRFC A44: the route's policy replaces the virtual host's.
+  const policy = wire.retryPolicy ?? host.retry
+  const ownMirrors = { at: at.at('request_mirror_policies'), policies: wire.requestMirrorPolicies }
+  const mirrored = wire.requestMirrorPolicies.length === 0 ? host.mirrors : ownMirrors
+  const retry =
+    policy === undefined
+      ? null
+      : retrySpec(at.at('retry_policy'), policy, {
+          nonIdempotent: ours?.retryNonIdempotent ?? false,
+          maxReplayBytes: ours?.maxReplayBytes ?? 0,
+          hashed: wire.hashPolicy.length > 0,
+        })
+  return {
+    action: forward(at, wire, host.mostSpecificLast ? common.headers : null),
+    // They act with the edits of each destination then, which come last.
+    headers: host.mostSpecificLast ? null : common.headers,
+    timeoutMs: timeoutMs(at, wire),
+    // 0 switches it off (Envoy).
+    idleTimeoutMs:
+      wire.idleTimeout === undefined
+        ? null
+        : durationMs(at.at('idle_timeout'), wire.idleTimeout, 0) || Number.POSITIVE_INFINITY,
+    retry,
+    hedge: hedgeSpec(at.at('hedge_policy'), wire.hedgePolicy ?? host.hedge, ours?.hedge, retry),
+    rewrite: rewrite(at, wire),
+    cors: wire.cors === undefined ? common.cors : routeCorsSpec(at.at('cors'), wire.cors),
+    mirrors: mirrors(mirrored.at, mirrored.policies, ours),
+    hash: hashPolicies(at.at('hash_policy'), wire.hashPolicy),
+    breaker:
+      ours?.errorRateBreaker === undefined
+        ? null
+        : errorRateBreaker(at.at('error_rate_breaker'), ours.errorRateBreaker),
+    coalesce:
+      ours?.coalesce === undefined
+        ? null
+        : {
+            varyHeaders: ours.coalesce.varyHeaders.map((name) => name.toLowerCase()),
+            maxBodyBytes: ours.coalesce.maxBodyBytes || 65_536,
+          },
+    priority: priorityOf(at.at('priority'), ours?.priority ?? ''),
+  }
+}
+
+function priorityOf(field: Field, name: string): Priority | null {
+  if (name === '') return null
+  return priorities.find((priority) => priority === name) ?? field.fail(`"${name}" is none of ${priorities.join(', ')}`)
+}
+
+const notFound = {
+  [ClusterNotFound.SERVICE_UNAVAILABLE]: 503,
+  [ClusterNotFound.NOT_FOUND]: 404,
+  [ClusterNotFound.INTERNAL_SERVER_ERROR]: 500,
+} as const
+
+/** @param before edits that come before those of a destination */
+function forward(field: Field, action: WireRouteAction, before: HeaderEdits | null): RouteAction {
   const specifier = action.clusterSpecifier
+  const clusterNotFoundStatus = notFound[action.clusterNotFoundResponseCode]
+  if (clusterNotFoundStatus === undefined)
+    field.at('cluster_not_found_response_code').fail(`${action.clusterNotFoundResponseCode} is not a known value`)
+  const headers = before === null ? {} : { headers: before }
+  const missing = clusterNotFoundStatus === 503 ? {} : { clusterNotFoundStatus }
   switch (specifier.case) {
     case 'cluster':
       if (specifier.value === '') field.at('cluster').fail('must not be empty')
-      return { kind: 'forward', clusters: [{ name: specifier.value, weight: 1 }] }
-    case 'weightedClusters':
-      return { kind: 'forward', clusters: weighted(field.at('weighted_clusters'), specifier.value) }
+      return { kind: 'forward', clusters: [{ name: specifier.value, weight: 1, ...headers }], ...missing }
+    case 'weightedClusters': {
+      const clusters = weighted(field.at('weighted_clusters'), specifier.value, before)
+      return { kind: 'forward', clusters, ...missing }
+    }
     case undefined:
       return field.fail('needs cluster or weighted_clusters')
     default:
@@ -135,16 +268,25 @@ function forward(field: Field, action: WireRouteAction): RouteAction {
   }
 }
 
-const weightFields = names('name cluster_header weight')
+const weightFields = names(`name cluster_header weight host_rewrite_literal typed_per_filter_config ${editFields}`)
 
 /** Weights sum to 1..2^32-1 (gRFC A28); clusters of weight 0 are never chosen and so left out. */
-function weighted(field: Field, message: WireWeightedCluster): WeightedCluster[] {
+function weighted(field: Field, message: WireWeightedCluster, before: HeaderEdits | null): WeightedCluster[] {
   field.onlyReads(WeightedClusterSchema, message, names('clusters total_weight runtime_key_prefix'))
   const all = field.at('clusters').map(message.clusters, (cluster, at) => {
     at.onlyReads(WeightedCluster_ClusterWeightSchema, cluster, weightFields)
     if (cluster.clusterHeader !== '') at.at('cluster_header').fail('not supported')
     if (cluster.name === '') at.at('name').fail('must not be empty')
-    return { name: cluster.name, weight: cluster.weight ?? 0 }
+    const overrides = filterOverrides(at, cluster.typedPerFilterConfig)
+    if (Object.keys(overrides).length > 0) at.at('typed_per_filter_config').fail('not supported for one destination')
+    const headers = joinEdits(before, headerEdits(at, cluster))
+    const authority = cluster.hostRewriteSpecifier.value ?? ''
+    return {
+      name: cluster.name,
+      weight: cluster.weight ?? 0,
+      ...(headers === null ? {} : { headers }),
+      ...(authority === '' ? {} : { authority }),
+    }
   })
   const sum = all.reduce((total, c) => total + c.weight, 0)
   if (sum < 1 || sum > 0xffff_ffff) field.at('clusters').fail(`the weights sum to ${sum}, expected 1 to 4294967295`)

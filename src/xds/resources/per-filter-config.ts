@@ -1,0 +1,44 @@
+import type { Any } from '@bufbuild/protobuf/wkt'
+import { FilterConfigSchema } from '../../gen/envoy/config/route/v3/route_components_pb.js'
+import { CorsPolicySchema } from '../../gen/envoy/extensions/filters/http/cors/v3/cors_pb.js'
+import { HTTPFaultSchema } from '../../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
+import type { CorsSpec, FaultSpec } from '../../model/route.ts'
+import { holds, typeNameOf, unpack } from './any.ts'
+import { corsSpec } from './cors.ts'
+import { faultSpec } from './fault.ts'
+import type { Field } from './field.ts'
+
+/** What one level says about filters; undefined = it says nothing, null = off. */
+export interface FilterOverrides {
+  readonly fault?: FaultSpec | null
+  readonly cors?: CorsSpec | null
+}
+
+/**
+ * typed_per_filter_config. What a filter is, is told by the type of its configuration, whatever its name (gRFC A39): one that
+ * nobody here knows refuses the resource unless it is optional.
+ */
+export function filterOverrides(field: Field, configs: Readonly<Record<string, Any>>): FilterOverrides {
+  let found: FilterOverrides = {}
+  for (const [name, given] of Object.entries(configs)) {
+    const at = field.at('typed_per_filter_config').index(name)
+    let config: Any | undefined = given
+    let optional = false
+    if (holds(given, FilterConfigSchema)) {
+      const wrapper = unpack(at, given, FilterConfigSchema)
+      if (wrapper.disabled) at.at('disabled').fail('not supported')
+      optional = wrapper.isOptional
+      config = wrapper.config
+      if (config === undefined) {
+        if (!optional) at.at('config').fail('is missing')
+        continue
+      }
+    }
+    if (holds(config, HTTPFaultSchema)) found = { ...found, fault: faultSpec(at, unpack(at, config, HTTPFaultSchema)) }
+    else if (holds(config, CorsPolicySchema))
+      found = { ...found, cors: corsSpec(at, unpack(at, config, CorsPolicySchema)) }
+    else if (optional) at.warn(`${typeNameOf(config)} is optional and not known, skipped`)
+    else at.fail(`${typeNameOf(config)} is not supported`)
+  }
+  return found
+}
