@@ -5,7 +5,7 @@ import type { MirrorDifference } from '../engine/mirror.ts'
 export const DIGEST_LIMIT = 1024 * 1024
 
 /** Framing differs from connection to connection and says nothing of the service. */
-const framing = new Set(['connection', 'keep-alive', 'transfer-encoding'])
+const framing = new Set(['connection', 'content-length', 'keep-alive', 'transfer-encoding'])
 
 /** What is left of an answer for a comparison: made while it flows by, holds none of it. */
 export class AnswerDigest {
