@@ -11,9 +11,13 @@ import type { HostRuntime } from '../host.ts'
 import type { Shadow } from '../mirror.ts'
 import { Kind } from '../outcome.ts'
 import type { Rejection } from '../rejection.ts'
+import type { RetryTree } from '../retry-tree.ts'
 import { TICK_MS } from '../time.ts'
 import { Dice } from './dice.ts'
 import { clusterSpec, listenerSpec, routeSpec, snapshotOf } from './specs.ts'
+
+/** 1970 is so long before the lab's zero. */
+export const WALL_OFFSET_MS = 1_700_000_000_000
 
 /** An attempt whose transport is the test. */
 export class LabAttempt extends Attempt {
@@ -22,10 +26,15 @@ export class LabAttempt extends Attempt {
   override abort(): void {
     this.aborted = true
   }
+  headers: Readonly<Record<string, string>> = {}
   /** The whole of an answer. */
-  answer(status: number): void {
+  answer(status: number, headers: Readonly<Record<string, string>> = {}, grpcStatus = -1): void {
+    this.headers = headers
     this.sent()
-    if (this.head(status, -1)) this.end(Kind.Response, null)
+    if (this.head(status, grpcStatus)) this.end(Kind.Response, null)
+  }
+  override responseHeader(name: string): string | undefined {
+    return this.headers[name]
   }
 }
 
@@ -35,6 +44,9 @@ export class LabExchange implements Exchange {
   readonly path = '/'
   readonly idempotent: boolean
   replayable = true
+  hedgeable = true
+  overriding = false
+  tree: RetryTree | null = null
   callerDeadline = Number.POSITIVE_INFINITY
   readonly attempts: LabAttempt[] = []
   rejection: Rejection | null = null
@@ -73,7 +85,11 @@ export class Lab {
 
   constructor(events: CallEvents | null = null) {
     this.random = new Dice(1, 1).random
-    this.engine = new Engine({ clock: { now: () => this.time }, random: this.random, events })
+    this.engine = new Engine({
+      clock: { now: () => this.time, wall: () => this.time + WALL_OFFSET_MS },
+      random: this.random,
+      events,
+    })
     this.engine.wheel.host = { wake: () => this.engine.wheel.skipTo(this.time), hold: () => undefined }
   }
 
