@@ -157,9 +157,8 @@ export class Call extends TimerNode {
   }
 
   private begin(now: number): void {
-    const { env, route, cluster, retry } = this
-    const before = retry === null || retry.spec.avoidPreviousHosts || this.live > 0 ? this.latest : null
-    const host = cluster.pick(this, before, now)
+    const { env, route, cluster } = this
+    const host = cluster.pick(this, this.latest, now)
     if (host === null) {
       if (this.live > 0) this.unreserve()
       else this.finish(rejections.noHealthyHost, null, now)

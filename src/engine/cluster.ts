@@ -1,15 +1,17 @@
 import type { Clock, Random } from '../model/clock.ts'
 import type { BreakerSpec, ClusterSpec } from '../model/cluster.ts'
 import type { Attempt } from './attempt.ts'
-import { type Balancer, createBalancer } from './balance/balancer.ts'
+import { HostTable } from './balance/host-table.ts'
 import { Breaker } from './breaker.ts'
 import { type Budget, createBudget, defaultBudget } from './budget.ts'
 import type { Call } from './call.ts'
 import type { CallEvents } from './events.ts'
-import { addressOf, HostRuntime } from './host.ts'
+import { addressOf, HostRuntime, isFit } from './host.ts'
+import { Latency } from './latency.ts'
 import { RequestLimit } from './limits.ts'
+import { Kind } from './outcome.ts'
 import { Outlier } from './outlier.ts'
-import { below } from './random.ts'
+import type { Policy } from './policy.ts'
 import type { TimerWheel } from './time.ts'
 
 /** What the engine's parts share. */
@@ -18,7 +20,18 @@ export interface ClusterEnv {
   readonly random: Random
   readonly wheel: TimerWheel
   readonly events: CallEvents | null
+  /** Of this process, "region/zone/subzone"; '' = unknown. */
+  readonly locality?: string
 }
+
+/** How long a host that refuses connections is passed over: at first, and at most; doubling in between. */
+const BACKOFF_MS = 1_000
+const MAX_BACKOFF_MS = 10_000
+/** Clusters beyond this many hosts do not work out who is usable for each change of one... */
+const LARGE = 256
+/** ...but when so many have changed (one in...), or when this is over, ms. */
+const PATIENCE = 32
+const PATIENCE_MS = 100
 
 /** One cluster as it lives in this process: state that outlives snapshots, kept by name. */
 export class ClusterRuntime {
@@ -27,8 +40,8 @@ export class ClusterRuntime {
   spec: ClusterSpec
   /** Hosts that are in the configuration now. */
   hosts: readonly HostRuntime[] = []
-  /** Those of `hosts` that may be picked now. */
-  usable: readonly HostRuntime[] = []
+  /** Hosts out of `hosts` that are ejected. */
+  ejected = 0
   /** Attempts in flight. */
   active = 0
   /** Retries that wait or are in flight, until they are answered. */
@@ -37,19 +50,26 @@ export class ClusterRuntime {
   breaker: Breaker | null = null
   outlier: Outlier | null = null
   limit: RequestLimit | null = null
+  /** Learns latencies where the balancer needs them. */
+  latency: Latency | null = null
   /** By address, also hosts that left with attempts in flight: one that flaps back is the same object. */
   private readonly known = new Map<string, HostRuntime>()
   /** By route name. */
   readonly routeBreakers: Map<string, Breaker> = new Map()
   private readonly env: ClusterEnv
-  private balancer: Balancer
+  private readonly table: HostTable
+  /** Hosts whose state changed since `table` was made. */
+  private changes = 0
+  private tableAt = 0
+  /** Monotonic ms at which the first host is no longer backed off; Infinity = none is. */
+  private wakesAt = Number.POSITIVE_INFINITY
 
   constructor(spec: ClusterSpec, env: ClusterEnv) {
     this.name = spec.name
     this.spec = spec
     this.env = env
     this.wheel = env.wheel
-    this.balancer = createBalancer(spec.lb)
+    this.table = new HostTable(spec, { random: env.random, load: this }, env.locality ?? '')
     this.budget = createBudget(spec.retryBudget ?? defaultBudget)
     this.configure(null, spec)
     this.updateHosts()
@@ -73,35 +93,46 @@ export class ClusterRuntime {
     return made
   }
 
-  /**
-   * @param latest the try before, whose hosts (and those before it) are not taken again while there is another
-   * @returns null = no usable host
-   */
-  pick(call: Call, latest: Attempt | null, _now: number): HostRuntime | null {
-    const { usable } = this
-    if (usable.length === 0) return null
-    const { random } = this.env
-    const host = this.balancer.pick(random, call.hash)
-    if (latest === null || !tried(latest, host)) return host
-    // Drawing again would favour the dead host: it has the fewest requests.
-    return this.untried(latest) ?? host
+  /** What gates and learns from the calls of this cluster, in order; others than before = routes are compiled again. */
+  get gates(): readonly (Policy | null)[] {
+    return [this.limit, this.breaker, this.outlier, this.latency]
   }
 
+  /** Hosts that a first try may get now. */
+  get usable(): readonly HostRuntime[] {
+    return this.current(this.env.clock.now()).usable
+  }
+
+  /** Priorities and localities, as they share the calls now. */
+  shares(now: number): HostTable {
+    return this.current(now)
+  }
+
+  /**
+   * @param latest the try before, whose hosts (and those before it) are not taken again while there is another, unless the
+   * route says so
+   * @returns null = no usable host
+   */
+  pick(call: Call, latest: Attempt | null, now: number): HostRuntime | null {
+    if (this.changes > 0 || now >= this.wakesAt) return this.pickAmidChange(call, latest, now)
+    return this.choose(call, latest, now)
+  }
+
+  /** A usable host that no try went to yet; null = there is none. */
   untried(latest: Attempt): HostRuntime | null {
-    const { usable } = this
-    const start = below(this.env.random, usable.length)
-    for (let i = 0; i < usable.length; i++) {
-      const host = usable[(start + i) % usable.length]!
-      if (!tried(latest, host)) return host
-    }
-    return null
+    return this.current(this.env.clock.now()).untried(latest)
   }
 
   /** The one place where an attempt leaves its host. */
-  released(attempt: Attempt, _now: number): void {
+  released(attempt: Attempt, now: number): void {
     const { host } = attempt
     host.active--
     this.active--
+    if (attempt.kind === Kind.ConnectFailure) this.backOff(host, attempt, now)
+    else if (attempt.kind === Kind.Response) {
+      host.refusals = 0
+      this.outlier?.settled(attempt, now)
+    }
     if (host.gone && host.active === 0) this.forget(host)
   }
 
@@ -111,13 +142,29 @@ export class ClusterRuntime {
   }
 
   hostEjected(host: HostRuntime, now: number): void {
-    this.updateUsable()
+    this.ejected++
+    this.changed(now)
     this.env.events?.hostEjected?.(this, host, now)
   }
 
   hostReturned(host: HostRuntime, now: number): void {
-    this.updateUsable()
+    this.ejected--
+    host.healthySince = now
+    this.changed(now)
     this.env.events?.hostReturned?.(this, host, now)
+  }
+
+  /** Active health checks found out something. */
+  hostChecked(host: HostRuntime, healthy: boolean, now: number): void {
+    if (host.checkFailed !== healthy) return
+    host.checkFailed = !healthy
+    if (healthy) {
+      host.healthySince = now
+      host.refusals = 0
+      host.backedOffUntil = 0
+    }
+    this.changed(now)
+    this.env.events?.hostChecked?.(this, host, healthy, now)
   }
 
   /** The cluster left the configuration. */
@@ -125,12 +172,16 @@ export class ClusterRuntime {
     if (this.outlier !== null) this.wheel.disarm(this.outlier)
     for (const host of this.hosts) this.leave(host)
     this.hosts = []
-    this.updateUsable()
+    this.ejected = 0
+    this.rebuild(this.env.clock.now())
   }
 
   private configure(before: ClusterSpec | null, spec: ClusterSpec): void {
     const { random, events } = this.env
-    if (before !== null && !same(before.lb, spec.lb)) this.balancer = createBalancer(spec.lb)
+    if (before !== null && !same(before.lb, spec.lb)) this.table.reset()
+    const decayMs = spec.lb.policy === 'PEAK_EWMA' ? spec.lb.decayMs : null
+    if (decayMs === null) this.latency = null
+    else if (this.latency?.decayMs !== decayMs) this.latency = new Latency(decayMs)
     if (before !== null && !same(before.retryBudget, spec.retryBudget))
       this.budget = createBudget(spec.retryBudget ?? defaultBudget)
     if (before === null || !same(before.breaker, spec.breaker)) {
@@ -142,7 +193,7 @@ export class ClusterRuntime {
     if (before === null || !same(before.outlier, spec.outlier)) {
       const now = this.env.clock.now()
       if (this.outlier !== null) this.wheel.disarm(this.outlier)
-      this.outlier = spec.outlier === null ? null : new Outlier(spec.outlier, this)
+      this.outlier = spec.outlier === null ? null : new Outlier(spec.outlier, this, random)
       if (this.outlier !== null) this.outlier.watch(now)
       else this.pardon(now)
     }
@@ -160,24 +211,29 @@ export class ClusterRuntime {
   }
 
   private updateHosts(): void {
+    const now = this.env.clock.now()
     const hosts: HostRuntime[] = []
     const seen = new Set<HostRuntime>()
+    let ejected = 0
     for (const endpoint of this.spec.endpoints) {
       const address = addressOf(endpoint)
       let host = this.known.get(address)
       if (host === undefined) {
-        host = new HostRuntime(endpoint)
+        host = new HostRuntime(endpoint, now)
         this.known.set(address, host)
       }
       if (seen.has(host)) continue
+      if (host.gone || (host.spec.health !== 'HEALTHY' && endpoint.health === 'HEALTHY')) host.healthySince = now
       host.spec = endpoint
       host.gone = false
+      if (host.ejectedUntil !== 0) ejected++
       seen.add(host)
       hosts.push(host)
     }
     for (const host of [...this.known.values()]) if (!seen.has(host)) this.leave(host)
     this.hosts = hosts
-    this.updateUsable()
+    this.ejected = ejected
+    this.changed(now)
   }
 
   private leave(host: HostRuntime): void {
@@ -190,25 +246,56 @@ export class ClusterRuntime {
     host.retireLinks()
   }
 
-  private updateUsable(): void {
-    this.usable = usableOf(this.hosts, this.spec.panicThresholdPercent)
-    this.balancer.update(this.usable)
+  /** It refuses: others first for a while, or it would draw all calls, having nothing to do. */
+  private backOff(host: HostRuntime, attempt: Attempt, now: number): void {
+    if (attempt.stalled) return
+    host.backedOffUntil = now + Math.min(BACKOFF_MS * 2 ** Math.min(host.refusals, 10), MAX_BACKOFF_MS)
+    host.refusals++
+    this.changed(now)
   }
-}
 
-/** Healthy hosts of the first priority that has some; in a panic all hosts (Envoy healthy_panic_threshold). */
-function usableOf(hosts: readonly HostRuntime[], panicPercent: number): readonly HostRuntime[] {
-  const good = hosts.filter((h) => h.spec.health === 'HEALTHY' && h.ejectedUntil === 0)
-  if (good.length * 100 < hosts.length * panicPercent) return hosts
-  let first = Number.POSITIVE_INFINITY
-  for (const host of good) if (host.spec.priority < first) first = host.spec.priority
-  const level = good.filter((h) => h.spec.priority === first)
-  return level.length === hosts.length ? hosts : level
-}
+  private changed(now: number): void {
+    if (this.hosts.length > LARGE) this.changes++
+    else this.rebuild(now)
+  }
 
-function tried(latest: Attempt, host: HostRuntime): boolean {
-  for (let a: Attempt | null = latest; a !== null; a = a.previous) if (a.host === host) return true
-  return false
+  private choose(call: Call, latest: Attempt | null, now: number): HostRuntime | null {
+    const { table } = this
+    if (latest === null) return table.pick(call.hash, now)
+    const retry = call.retry?.spec
+    const frequency = retry?.previousPrioritiesFrequency ?? 0
+    // A hedge at a host that has the request already would help nobody.
+    return retry?.avoidPreviousHosts === false && call.live === 0
+      ? table.drawAgain(latest, call.hash, now, frequency)
+      : table.pickAgain(latest, call.hash, now, frequency)
+  }
+
+  private pickAmidChange(call: Call, latest: Attempt | null, now: number): HostRuntime | null {
+    // Working out ten thousand hosts for each one that is ejected would be quadratic. What is out of date is noticed.
+    const wait = this.hosts.length > LARGE && this.changes * PATIENCE < this.hosts.length && now < this.wakesAt
+    if (wait && now - this.tableAt < PATIENCE_MS) {
+      for (let tries = 0; tries < 4; tries++) {
+        const host = this.choose(call, latest, now)
+        if (host !== null && isFit(host) && host.backedOffUntil <= now) return host
+      }
+    }
+    this.rebuild(now)
+    return this.choose(call, latest, now)
+  }
+
+  private current(now: number): HostTable {
+    if (this.changes > 0 || now >= this.wakesAt) this.rebuild(now)
+    return this.table
+  }
+
+  private rebuild(now: number): void {
+    this.changes = 0
+    this.tableAt = now
+    this.wakesAt = Number.POSITIVE_INFINITY
+    for (const host of this.hosts)
+      if (host.backedOffUntil > now && host.backedOffUntil < this.wakesAt) this.wakesAt = host.backedOffUntil
+    this.table.update(this.hosts, this.spec, now)
+  }
 }
 
 function same(a: unknown, b: unknown): boolean {

@@ -172,7 +172,7 @@ function gates(
   fault: FaultGate | null,
   hedge: Hedge | null,
 ): readonly Policy[] {
-  const { limit, breaker, outlier } = cluster
+  const { limit, breaker, outlier, latency } = cluster
   const own = spec.breaker === null ? null : cluster.routeBreaker(spec.name, spec.breaker)
-  return [fault, limit, breaker, own, outlier, hedge?.learns === true ? hedge : null].filter((p) => p !== null)
+  return [fault, limit, breaker, own, outlier, latency, hedge?.learns === true ? hedge : null].filter((p) => p !== null)
 }

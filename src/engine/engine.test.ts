@@ -137,8 +137,9 @@ describe('a new snapshot', () => {
     ]
     const usable = (panicThresholdPercent: number) =>
       Lab.of({ endpoints: all, panicThresholdPercent }).cluster.usable.map((h) => h.spec.address)
-    expect(usable(0)).toEqual(['10.0.0.1', '10.0.0.2'])
-    expect(usable(75)).toEqual(['10.0.0.1', '10.0.0.2'])
-    expect(usable(76).length).toBe(4)
+    for (const threshold of [0, 75, 100]) expect(usable(threshold)).toEqual(['10.0.0.1', '10.0.0.2'])
+    for (const i of [1, 2, 3]) all[i] = { ...all[i]!, health: 'UNHEALTHY' }
+    expect(usable(0)).toEqual([])
+    expect(usable(1).length).toBe(4)
   })
 })

@@ -16,6 +16,8 @@ export interface EngineOptions {
   readonly random: Random
   /** null = nobody listens. */
   readonly events: CallEvents | null
+  /** Of this process, "region/zone/subzone", for zone-aware routing; default '', unknown. */
+  readonly locality?: string
 }
 
 /** All decisions of one process: compiles snapshots, keeps the state that outlives them. */
@@ -25,6 +27,7 @@ export class Engine implements CallEnv {
   events: CallEvents | null
   /** Code of the app that takes part in its calls. */
   readonly hooks = new AppHooks()
+  readonly locality: string
   readonly wheel = new TimerWheel()
   snapshot: Snapshot = emptySnapshot
   private readonly runtimes = new Map<string, ClusterRuntime>()
@@ -39,6 +42,7 @@ export class Engine implements CallEnv {
     this.random = options.random
     this.given = options.events
     this.events = options.events
+    this.locality = options.locality ?? ''
     this.stopWheel = driveWheel(this.wheel, options.clock)
   }
 
@@ -126,11 +130,10 @@ export class Engine implements CallEnv {
         this.runtimes.set(name, new ClusterRuntime(spec, this))
         changed.add(name)
       } else if (before.clusters.get(name) !== spec) {
-        const { limit, breaker, outlier } = runtime
+        const { gates } = runtime
         const { kind } = runtime.spec
         runtime.update(spec)
-        if (limit !== runtime.limit || breaker !== runtime.breaker || outlier !== runtime.outlier || kind !== spec.kind)
-          changed.add(name)
+        if (kind !== spec.kind || runtime.gates.some((gate, i) => gate !== gates[i])) changed.add(name)
       }
     }
     for (const [name, runtime] of this.runtimes) {

@@ -22,8 +22,11 @@ export interface CallEvents {
   /** What became of a shadow of a call. */
   mirrored?(report: MirrorReport): void
   breakerChange?(cluster: ClusterRuntime, from: BreakerState, to: BreakerState, now: number): void
+  /** `host.outlier.reason` says why. */
   hostEjected?(cluster: ClusterRuntime, host: HostRuntime, now: number): void
   hostReturned?(cluster: ClusterRuntime, host: HostRuntime, now: number): void
+  /** Active health checks changed their mind about a host. */
+  hostChecked?(cluster: ClusterRuntime, host: HostRuntime, healthy: boolean, now: number): void
 }
 
 /** One listener out of several; null out of none. They are told in order. */
@@ -56,6 +59,9 @@ export function joinEvents(listeners: readonly CallEvents[]): CallEvents | null 
     },
     hostReturned(cluster, host, now) {
       for (const l of listeners) l.hostReturned?.(cluster, host, now)
+    },
+    hostChecked(cluster, host, healthy, now) {
+      for (const l of listeners) l.hostChecked?.(cluster, host, healthy, now)
     },
   }
 }

@@ -6,7 +6,7 @@ import { compilePathRewrite } from './path-rewrite.ts'
 import type { RouteEdits, Target } from './route.ts'
 import { Dice } from './testing/dice.ts'
 import { Lab, LabExchange } from './testing/lab.ts'
-import { clusterSpec, everyPath, routeSpec } from './testing/specs.ts'
+import { clusterSpec, endpoint, everyPath, routeSpec } from './testing/specs.ts'
 
 const { random } = new Dice(5, 5)
 
@@ -202,7 +202,7 @@ describe('a format in a header', () => {
     ['%DOWNSTREAM_REMOTE_ADDRESS%', ''],
     ['100%%', '100%'],
   ])('%s is %j', (text, expected) => {
-    const lab = Lab.of({}, { name: 'r' })
+    const lab = Lab.of({ endpoints: [endpoint(0)] }, { name: 'r' })
     const { call } = lab.call()
     const headers: Record<string, string> = { 'x-a': 'one', 'x-empty': '' }
     const exchange = new LabExchange('svc', true, headers)

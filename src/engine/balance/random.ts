@@ -1,19 +1,22 @@
-import type { Random } from '../../model/clock.ts'
 import type { HostRuntime } from '../host.ts'
-import type { Balancer } from './balancer.ts'
+import type { Balancer, BalancerEnv } from './balancer.ts'
 import { WeightedDraw } from './weighted-draw.ts'
 
 /** Uniform, or by weight. */
 export class RandomPick implements Balancer {
-  private readonly draw = new WeightedDraw()
+  private readonly draw: WeightedDraw
   private hosts: readonly HostRuntime[] = []
 
-  update(usable: readonly HostRuntime[]): void {
-    this.hosts = usable
-    this.draw.update(usable)
+  constructor(env: BalancerEnv) {
+    this.draw = new WeightedDraw(env.random)
   }
 
-  pick(random: Random): HostRuntime {
-    return this.hosts[this.draw.index(random)]!
+  update(hosts: readonly HostRuntime[], weights: readonly number[]): void {
+    this.hosts = hosts
+    this.draw.update(weights)
+  }
+
+  pick(): HostRuntime {
+    return this.hosts[this.draw.index()]!
   }
 }

@@ -1,54 +1,48 @@
+import type { Hash64 } from '../../match/hash64.ts'
+import type { Random } from '../../model/clock.ts'
+import type { SlowStartSpec } from '../../model/cluster.ts'
 import type { HostRuntime } from '../host.ts'
-import type { Balancer } from './balancer.ts'
+import { below } from '../random.ts'
+import type { Balancer, BalancerEnv } from './balancer.ts'
+import { Schedule, type Weigher } from './schedule.ts'
+import { anySlow, slowStartShare } from './slow-start.ts'
+import { allEqual } from './weighted-draw.ts'
 
 /**
- * In turn; with unequal weights each host as often as its weight says, spread evenly (smooth weighted round robin). The
- * order is computed when hosts change; sums beyond the limit are scaled down.
+ * In turn, from a random host on, so that the processes of a deployment do not go round in step. With unequal weights, or
+ * while a host starts slowly, each has its turn as often as its weight says.
  */
-export class RoundRobin implements Balancer {
-  private order: readonly HostRuntime[] = []
-  private next = 0
+export class RoundRobin implements Balancer, Weigher {
+  private readonly slowStart: SlowStartSpec | undefined
+  private readonly random: Random
+  private readonly schedule: Schedule
+  private hosts: readonly HostRuntime[] = []
+  private scheduled = false
+  private next = -1
 
-  update(usable: readonly HostRuntime[]): void {
-    this.order = smoothOrder(usable)
-    if (this.next >= this.order.length) this.next = 0
+  constructor(slowStart: SlowStartSpec | undefined, env: BalancerEnv) {
+    this.slowStart = slowStart
+    this.random = env.random
+    this.schedule = new Schedule(this, env.random)
   }
 
-  pick(): HostRuntime {
-    const host = this.order[this.next]!
-    this.next = this.next + 1 === this.order.length ? 0 : this.next + 1
-    return host
+  update(hosts: readonly HostRuntime[], weights: readonly number[], now: number): void {
+    this.hosts = hosts
+    if (hosts.length === 0) return
+    if (this.next < 0) this.next = below(this.random, hosts.length)
+    else if (this.next >= hosts.length) this.next %= hosts.length
+    this.scheduled = !allEqual(weights) || anySlow(this.slowStart, hosts, now)
+    if (this.scheduled) this.schedule.update(hosts, weights, now)
   }
-}
 
-const MAX_TURNS = 20_000
-
-function smoothOrder(hosts: readonly HostRuntime[]): readonly HostRuntime[] {
-  const first = hosts[0]?.spec.weight
-  if (hosts.every((h) => h.spec.weight === first)) return hosts
-  let weights = hosts.map((h) => h.spec.weight)
-  const divisor = weights.reduce(gcd)
-  weights = weights.map((w) => w / divisor)
-  let total = weights.reduce((a, b) => a + b, 0)
-  if (total * hosts.length > MAX_TURNS * 100 || total > MAX_TURNS) {
-    const scale = total / Math.max(hosts.length, Math.min(MAX_TURNS, (MAX_TURNS * 100) / hosts.length))
-    weights = weights.map((w) => Math.max(1, Math.round(w / scale)))
-    total = weights.reduce((a, b) => a + b, 0)
+  pick(_hash: Hash64 | null, now: number): HostRuntime {
+    if (this.scheduled) return this.schedule.next(now)
+    const { hosts, next } = this
+    this.next = next + 1 === hosts.length ? 0 : next + 1
+    return hosts[next]!
   }
-  const current = weights.map(() => 0)
-  const order: HostRuntime[] = []
-  for (let turn = 0; turn < total; turn++) {
-    let best = 0
-    for (let i = 0; i < weights.length; i++) {
-      current[i]! += weights[i]!
-      if (current[i]! > current[best]!) best = i
-    }
-    current[best]! -= total
-    order.push(hosts[best]!)
-  }
-  return order
-}
 
-function gcd(a: number, b: number): number {
-  return b === 0 ? a : gcd(b, a % b)
+  weightOf(host: HostRuntime, weight: number, now: number): number {
+    return weight * slowStartShare(this.slowStart, host, now)
+  }
 }

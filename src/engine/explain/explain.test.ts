@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { clusterDefaults } from '../../model/cluster.ts'
 import type { HeaderMatch, StringMatch } from '../../model/match.ts'
 import type { PathMatch, QueryMatch, RouteAction, RouteMatch, RouteSpec } from '../../model/route.ts'
 import { emptySnapshot } from '../../model/snapshot.ts'
@@ -101,7 +102,14 @@ describe('an explanation', () => {
       endpoint(4, { priority: 1 }),
       endpoint(5),
     ]
-    const lab = Lab.of({ endpoints: hosts, outlier: outlierSpec(), breaker: breakerSpec() })
+    // So that a quarter of the first level is enough.
+    const priorities = { ...clusterDefaults.priorities, overprovisioningPercent: 400 }
+    const lab = Lab.of({
+      endpoints: hosts,
+      outlier: outlierSpec(),
+      breaker: breakerSpec({ minimumRequests: 20 }),
+      priorities,
+    })
     const bad = lab.cluster.hosts[4]!
     while (bad.ejectedUntil === 0) {
       const call = lab.call()

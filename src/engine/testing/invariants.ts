@@ -8,7 +8,7 @@ import type { CallEvents } from '../events.ts'
 import type { HostRuntime } from '../host.ts'
 import { Kind } from '../outcome.ts'
 import { TICK_MS } from '../time.ts'
-import { asksForRetry, provenUnrun, usableHosts } from './oracle.ts'
+import { asksForRetry, judged, provenUnrun, usableHosts } from './oracle.ts'
 import { must, type Seen, ShadowBreaker, ShadowBudget, ShadowOutlier } from './shadow.ts'
 import type { SimAttempt, SimExchange } from './sim-exchange.ts'
 
@@ -66,10 +66,12 @@ export class Invariants implements CallEvents {
     const { call, host } = attempt
     const spec = this.world.specOf(call.cluster)
     must(spec !== undefined, 'a cluster that is gone was used')
-    const usable = usableHosts(spec, call.cluster.hosts)
-    must(!host.gone && usable.includes(host), `${host.address} was picked and is not usable`)
+    const usable = usableHosts(spec, call.cluster.hosts, this.world.now())
     const tried = new Set(exchange.attempts.map((a) => a.host))
-    const untried = usable.filter((h) => !tried.has(h))
+    const left = usable.first.filter((h) => !tried.has(h))
+    const untried = [...left, ...usable.asleep.filter((h) => !tried.has(h))]
+    const mayBe = usable.first.includes(host) || (usable.asleep.includes(host) && left.length === 0)
+    must(!host.gone && mayBe, `${host.address} was picked and is not usable`)
     const before = exchange.lastEnded
     attempt.hedge = this.states.get(call)!.open.size > 0
     if (tried.has(host) && (attempt.hedge || call.route.spec.retry?.avoidPreviousHosts !== false))
@@ -228,6 +230,9 @@ export class Invariants implements CallEvents {
       if (!attempt.blamed) this.learn(attempt, Kind.TryTimeout, 0, late)
     }
     must(this.pending.length === 0, 'a policy changed without an outcome')
+    const { kind, status, notStarted, overloaded, stalled } = attempt
+    if (kind === Kind.Response && judged({ kind, status, notStarted, overloaded, late: stalled }) === false)
+      this.watch(call.cluster).outlier?.endedWell(attempt.host)
     attempt.engineEnded = true
     attempt.endedAt = now
     const { exchange } = attempt
@@ -297,7 +302,8 @@ export class Invariants implements CallEvents {
     if (cluster.retrying >= cluster.spec.limits.maxRetries) return
     const spec = this.world.specOf(cluster)
     if (spec === undefined) return
-    const spare = usableHosts(spec, cluster.hosts).filter((h) => !exchange.attempts.some((a) => a.host === h))
+    const usable = usableHosts(spec, cluster.hosts, now)
+    const spare = [...usable.first, ...usable.asleep].filter((h) => !exchange.attempts.some((a) => a.host === h))
     must(spare.length === 0, `gave up after a connect failure, though ${spare[0]?.address} was there`)
   }
 

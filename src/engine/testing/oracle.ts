@@ -65,10 +65,39 @@ export function judged(seen: Judged): boolean | undefined {
   }
 }
 
-/** Hosts that may be picked: the healthy ones of the best priority, or all of them in a panic. */
-export function usableHosts(spec: ClusterSpec, hosts: readonly HostRuntime[]): readonly HostRuntime[] {
-  const good = hosts.filter((h) => h.spec.health === 'HEALTHY' && h.ejectedUntil === 0)
-  if (good.length / hosts.length < spec.panicThresholdPercent / 100) return hosts
-  const best = Math.min(...good.map((h) => h.spec.priority))
-  return good.filter((h) => h.spec.priority === best)
+/** Hosts that may be picked. */
+export interface Usable {
+  /** Of the levels whose turn it is: those that are well, or all of them in a panic. */
+  readonly first: readonly HostRuntime[]
+  /** Backed off: for tries that have nobody else. */
+  readonly asleep: readonly HostRuntime[]
+}
+
+export function usableHosts(spec: ClusterSpec, hosts: readonly HostRuntime[], now: number): Usable {
+  const { overprovisioningPercent } = spec.priorities
+  const well = (h: HostRuntime) => h.spec.health === 'HEALTHY' && h.ejectedUntil === 0 && !h.checkFailed
+  const levels = [...new Set(hosts.map((h) => h.spec.priority))]
+    .sort((a, b) => a - b)
+    .map((priority) => {
+      const all = hosts.filter((h) => h.spec.priority === priority)
+      const good = all.filter(well)
+      const health = Math.min(100, Math.floor((good.length * overprovisioningPercent) / all.length))
+      return { all, good, health, low: good.length / all.length < spec.panicThresholdPercent / 100 }
+    })
+  const sum = levels.reduce((total, l) => total + l.health, 0)
+  if (sum < 100 && levels.every((l) => l.low)) return { first: hosts, asleep: [] }
+  const first: HostRuntime[] = []
+  const asleep: HostRuntime[] = []
+  let left = 100
+  for (const { all, good, health, low } of levels) {
+    if (left <= 1e-9 || health === 0) continue
+    left -= (health * 100) / Math.min(sum, 100)
+    const awake = good.filter((h) => h.backedOffUntil <= now)
+    if (sum < 100 && low) first.push(...all)
+    else {
+      first.push(...(awake.length > 0 ? awake : good))
+      if (awake.length > 0) asleep.push(...good.filter((h) => h.backedOffUntil > now))
+    }
+  }
+  return { first, asleep }
 }

@@ -128,15 +128,16 @@ export class ShadowOutlier {
     if (this.out.has(seen.host) && seen.host.ejectedUntil === 0) this.returned(seen.host)
     const run = this.runs.get(seen.host) ?? { errors: 0, gateway: 0 }
     this.runs.set(seen.host, run)
-    if (!bad) {
-      run.errors = 0
-      run.gateway = 0
-      return
-    }
+    if (!bad) return
     run.errors++
     this.failed = seen.host
     if (seen.kind === Kind.Response && (seen.status < 502 || seen.status > 504)) run.gateway = 0
     else run.gateway++
+  }
+
+  /** An answer came whole, and was none of the host's errors. */
+  endedWell(host: HostRuntime): void {
+    this.runs.set(host, { errors: 0, gateway: 0 })
   }
 
   ejected(host: HostRuntime, hosts: readonly HostRuntime[]): void {

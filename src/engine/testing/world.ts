@@ -1,10 +1,11 @@
-import type {
-  BreakerSpec,
-  ClusterSpec,
-  EndpointSpec,
-  LbSpec,
-  OutlierSpec,
-  RetryBudgetSpec,
+import {
+  type BreakerSpec,
+  type ClusterSpec,
+  clusterDefaults,
+  type EndpointSpec,
+  type LbSpec,
+  type OutlierSpec,
+  type RetryBudgetSpec,
 } from '../../model/cluster.ts'
 import {
   type FaultSpec,
@@ -320,6 +321,8 @@ export class World implements Observed, SimEnv {
       const made = endpoint(this.nextAddress++, {
         weight: weighted ? dice.int(1, 5) : 1,
         priority: dice.int(0, levels),
+        locality: dice.oneOf(['r/a/', 'r/b/']),
+        localityWeight: 2,
         health: dice.chance(0.1) ? 'UNHEALTHY' : 'HEALTHY',
       })
       this.moodOf.set(`${made.address}|${made.port}`, this.drawMood())
@@ -328,8 +331,35 @@ export class World implements Observed, SimEnv {
   }
 
   private drawLb(): LbSpec {
-    const policy = this.dice.oneOf(['ROUND_ROBIN', 'RANDOM', 'LEAST_REQUEST'] as const)
-    return policy === 'LEAST_REQUEST' ? { policy, choiceCount: this.dice.int(2, 3) } : { policy }
+    const { dice } = this
+    const slowStart = { windowMs: dice.between(100, 5_000), aggression: dice.oneOf([1, 2]), minWeightPercent: 10 }
+    const slow = dice.chance(0.2) ? { slowStart } : {}
+    const hashing = { balanceFactorPercent: dice.oneOf([0, 0, 120]), useHostname: false }
+    switch (dice.int(0, 5)) {
+      case 0:
+        return { policy: 'ROUND_ROBIN', ...slow }
+      case 1:
+        return { policy: 'RANDOM' }
+      case 2:
+        return {
+          policy: 'LEAST_REQUEST',
+          choiceCount: dice.int(2, 3),
+          activeRequestBias: dice.oneOf([0, 1, 2]),
+          ...slow,
+        }
+      case 3:
+        return { policy: 'PEAK_EWMA', decayMs: 10_000, ...slow }
+      case 4:
+        return {
+          policy: 'RING_HASH',
+          minimumRingSize: 16,
+          maximumRingSize: 64,
+          hashFunction: dice.oneOf(['XX_HASH', 'MURMUR_HASH_2']),
+          ...hashing,
+        }
+      default:
+        return { policy: 'MAGLEV', tableSize: 31, ...hashing }
+    }
   }
 
   private drawCluster(name: string): ClusterSpec {
@@ -345,6 +375,7 @@ export class World implements Observed, SimEnv {
       breaker: dice.chance(0.5) ? this.drawBreaker() : null,
       retryBudget: dice.chance(0.7) ? this.drawBudget() : null,
       panicThresholdPercent: dice.chance(0.2) ? 50 : 0,
+      priorities: { ...clusterDefaults.priorities, locality: dice.chance(0.2) ? 'weighted' : 'none' },
       endpoints: this.drawEndpoints(dice.int(1, 5)),
     })
   }
