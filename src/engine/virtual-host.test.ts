@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { DomainIndex, withoutPort } from './virtual-host.ts'
 
@@ -29,6 +30,29 @@ describe('the virtual host of an authority', () => {
     ['nobody', '*'],
   ])('%s is %s', (authority, domain) => {
     expect(index.find(authority)).toBe(domain)
+  })
+
+  it('is the longest pattern, however many there are', () => {
+    const label = fc.stringMatching(/^[ab.]{1,4}$/)
+    fc.assert(
+      fc.property(
+        fc.array(label, { maxLength: 20 }),
+        fc.array(label, { maxLength: 20 }),
+        label,
+        (ends, starts, name) => {
+          const many = new DomainIndex<string>()
+          for (const text of ends) many.add(`*${text}`, `*${text}`)
+          for (const text of starts) many.add(`${text}*`, `${text}*`)
+          const longest = (list: readonly string[]) =>
+            list.filter((text) => text.length < name.length).sort((a, b) => b.length - a.length)[0]
+          const end = longest(ends.filter((text) => name.endsWith(text)))
+          const start = longest(starts.filter((text) => name.startsWith(text)))
+          const expected = end !== undefined ? `*${end}` : start !== undefined ? `${start}*` : undefined
+          expect(many.find(name)).toBe(expected)
+          expect(many.find(`${name}:80`)).toBe(expected)
+        },
+      ),
+    )
   })
 
   it('is nowhere when nothing matches, and the first to claim a domain keeps it', () => {
