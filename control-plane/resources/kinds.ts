@@ -6,6 +6,7 @@ import type { Kind } from './kind.ts'
 import { meshConfig } from './mesh-config.ts'
 import { parseSpec } from './parse-spec.ts'
 import { peerAuthentication } from './peer-authentication.ts'
+import { rateLimit } from './rate-limit.ts'
 import { servicePolicy } from './service-policy.ts'
 import { sidecar } from './sidecar.ts'
 import { trafficSplit } from './traffic-split.ts'
@@ -22,6 +23,7 @@ const byName = {
   TrafficSplit: trafficSplit,
   MeshConfig: meshConfig,
   Sidecar: sidecar,
+  RateLimit: rateLimit,
 } as const
 
 export type KindName = keyof typeof byName

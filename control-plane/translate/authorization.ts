@@ -156,7 +156,7 @@ function edgeMatch(value: string, ignoreCase: boolean): StringMatch {
 }
 
 /** null = any verified identity. */
-function principalMatch(value: string): StringMatch | null {
+export function principalMatch(value: string): StringMatch | null {
   if (value === '*') return null
   if (value.startsWith('*')) return { kind: 'suffix', value: value.slice(1), ignoreCase: false }
   if (value.endsWith('*')) return { kind: 'prefix', value: `spiffe://${value.slice(0, -1)}`, ignoreCase: false }
@@ -167,7 +167,11 @@ function principalMatch(value: string): StringMatch | null {
  * What a value means in a mesh whose trust domain has aliases: the same identity in each of them. Principals count when
  * they have five parts; "cluster.local" in one points to whatever the mesh's own trust domain is (Istio).
  */
-function withTrustDomains(attribute: Attribute, value: string, trustDomains: readonly string[]): readonly string[] {
+export function withTrustDomains(
+  attribute: Attribute,
+  value: string,
+  trustDomains: readonly string[],
+): readonly string[] {
   if (attribute === 'trustDomain') return trustDomains.includes(value) ? trustDomains : [value]
   const [named = '', ...rest] = value.split('/')
   if (attribute !== 'principal' || rest.length !== 4) return [value]

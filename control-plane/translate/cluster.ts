@@ -10,20 +10,21 @@ import { HttpProtocolOptionsSchema } from '../../src/gen/envoy/extensions/upstre
 import { ClusterPolicySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
 import { clusterName, MetadataKey, PASSTHROUGH_CLUSTER, TRUST_BUNDLE_SECRET, TypeUrl } from '../../src/xds/proto.ts'
 import type { PolicyBlocks } from '../resources/destination-rule.ts'
-import { servicePolicyDefaults } from '../resources/service-policy.ts'
+import type { ServicePolicySpec } from '../resources/service-policy.ts'
 import { isForeign } from './class.ts'
-import { type Built, duration, encode, pack, struct } from './encode.ts'
+import { type Built, duration, encode, pack, sorted, struct } from './encode.ts'
 import { selectedEndpoints } from './endpoints.ts'
 import { effectivePolicy, mergedRule } from './merge.ts'
 import type { MeshIndex } from './mesh-index.ts'
 import { compareText } from './rule.ts'
+import { errorRateBreaker, healthChecks, hostBreaker } from './service-policy.ts'
 import { ads, plaintext, upstreamTls } from './tls.ts'
 import type { ClientView } from './types.ts'
 
 const unlimited = 4_294_967_295
 
 /** Defaults of services that register themselves (ms). */
-const defaults = { connectTimeout: 1_000, idleTimeout: 300_000, minimumRequests: 20, maxRecovery: 30_000 }
+const defaults = { connectTimeout: 1_000, idleTimeout: 300_000 }
 
 /** CDS: how the endpoints of a service, or of one of its subsets, are used. */
 export function cluster(index: MeshIndex, host: string, subset: string, port: number, client: ClientView): Built {
@@ -31,6 +32,8 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
   const foreign = isForeign(client.clientClass)
   const policy = effectivePolicy(mergedRule(index, host, client.namespace), subset, port)
   const tls = transport(index, host, subset, policy, client)
+  const servicePolicy = index.servicePolicy(host)
+  const own: Partial<ServicePolicySpec> = servicePolicy?.spec ?? {}
   const resource = encode(TypeUrl.cluster, name, ClusterSchema, {
     name,
     clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
@@ -38,13 +41,13 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
     connectTimeout: duration(
       policy.connectionPool?.tcp?.connectTimeout ?? index.settings.connectTimeoutMs ?? defaults.connectTimeout,
     ),
-    ...loadBalancing(policy, foreign),
+    ...loadBalancing(policy, own.loadBalancer, foreign),
     // Unhealthy endpoints are never used, not even when no other is left.
     commonLbConfig: { healthyPanicThreshold: { value: policy.outlierDetection?.minHealthPercent ?? 0 } },
     circuitBreakers: circuitBreakers(policy, foreign),
-    ...(policy.outlierDetection === undefined ? {} : { outlierDetection: outlierDetection(policy.outlierDetection) }),
+    ...outliers(policy, servicePolicy?.spec, foreign),
     ...tls,
-    ...(foreign ? {} : own(index, host, policy)),
+    ...(foreign ? {} : { healthChecks: healthChecks(servicePolicy?.spec), ...forInmesh(index, host, policy) }),
   })
   const secure = !foreign && Object.keys(tls).length > 0
   return {
@@ -68,8 +71,9 @@ export function passthroughCluster(): Built {
 }
 
 /** C-core and grpc-js-xds refuse LEAST_REQUEST, all of gRPC refuses RANDOM: they get the default. */
-function loadBalancing({ loadBalancer }: PolicyBlocks, foreign: boolean) {
-  const simple = foreign ? 'ROUND_ROBIN' : loadBalancer?.simple
+function loadBalancing({ loadBalancer }: PolicyBlocks, ofService: ServicePolicySpec['loadBalancer'], foreign: boolean) {
+  const chosen = loadBalancer === undefined || loadBalancer.simple === 'UNSPECIFIED' ? ofService : loadBalancer.simple
+  const simple = foreign ? 'ROUND_ROBIN' : chosen
   if (simple === 'RANDOM') return { lbPolicy: Cluster_LbPolicy.RANDOM }
   if (simple === 'LEAST_REQUEST' || simple === 'LEAST_CONN')
     return {
@@ -104,6 +108,15 @@ function circuitBreakers(
       },
     ],
   }
+}
+
+/** A DestinationRule's outlier detection comes before the breaker per host of a ServicePolicy. */
+function outliers({ outlierDetection: asked }: PolicyBlocks, policy: ServicePolicySpec | undefined, foreign: boolean) {
+  if (asked !== undefined) return { outlierDetection: outlierDetection(asked) }
+  if (policy?.breakerScope !== 'host' || foreign) return {}
+  const off = { consecutive5xxErrors: 0, consecutiveGatewayErrors: 0, interval: 1, baseEjectionTime: 1 }
+  const base = outlierDetection({ ...off, maxEjectionPercent: 100, minHealthPercent: 0 })
+  return { outlierDetection: { ...base, ...hostBreaker(policy) } }
 }
 
 /**
@@ -156,8 +169,9 @@ function transport(index: MeshIndex, host: string, subset: string, { tls }: Poli
 const httpOptionsKey = `envoy.extensions.upstreams.http.v3.HttpProtocolOptions`
 
 /** What only our data plane reads. */
-function own(index: MeshIndex, host: string, policy: PolicyBlocks) {
+function forInmesh(index: MeshIndex, host: string, policy: PolicyBlocks) {
   const { http, tcp } = policy.connectionPool ?? {}
+  const http2 = index.servicePolicy(host)?.spec.http2 ?? index.settings.h2Upgrade
   const options = pack(HttpProtocolOptionsSchema, {
     commonHttpProtocolOptions: {
       idleTimeout: duration(http?.idleTimeout ?? tcp?.idleTimeout ?? defaults.idleTimeout),
@@ -165,28 +179,41 @@ function own(index: MeshIndex, host: string, policy: PolicyBlocks) {
     },
     upstreamProtocolOptions: {
       case: 'explicitHttpConfig',
-      value: { protocolConfig: { case: 'httpProtocolOptions', value: {} } },
+      value: {
+        protocolConfig: http2
+          ? { case: 'http2ProtocolOptions', value: {} }
+          : { case: 'httpProtocolOptions', value: {} },
+      },
     },
   })
   return {
     typedExtensionProtocolOptions: { [httpOptionsKey]: options },
-    metadata: { typedFilterMetadata: { [MetadataKey.cluster]: clusterPolicy(index, host) } },
+    metadata: { typedFilterMetadata: { [MetadataKey.cluster]: clusterPolicy(index, host, policy) } },
   }
 }
 
-function clusterPolicy(index: MeshIndex, host: string) {
-  const spec = { ...servicePolicyDefaults, ...index.servicePolicy(host)?.spec }
-  const recovery = spec.cbRecoverySec * 1000
+function clusterPolicy(index: MeshIndex, host: string, { loadBalancer }: PolicyBlocks) {
+  const rule = index.servicePolicy(host)
+  const spec = rule?.spec
+  const chosen = loadBalancer !== undefined && loadBalancer.simple !== 'UNSPECIFIED'
+  const { breakerScope = 'service', retryBudgetPercent = 20 } = spec ?? {}
+  const says = (part: keyof ServicePolicySpec) => spec?.[part] !== undefined
+  const decided = {
+    ...(says('loadBalancer') && !chosen ? { loadBalancer: rule!.name } : {}),
+    ...(says('healthCheck') ? { healthCheck: rule!.name } : {}),
+    ...(says('http2') ? { protocol: rule!.name } : {}),
+    ...(says('retryBudgetPercent') ? { retryBudget: rule!.name } : {}),
+    ...(says('cbThreshold') || says('breakerScope') ? { breaker: rule!.name } : {}),
+  }
   return pack(ClusterPolicySchema, {
-    errorRateBreaker: {
-      thresholdPercent: spec.cbThreshold,
-      window: duration(spec.cbWindowSec * 1000),
-      minimumRequests: defaults.minimumRequests,
-      recovery: duration(recovery),
-      maxRecovery: duration(Math.max(defaults.maxRecovery, recovery)),
-      halfOpenProbes: 1,
+    ...(breakerScope === 'service' ? { errorRateBreaker: errorRateBreaker(spec) } : {}),
+    ...(spec?.loadBalancer === 'PEAK_EWMA' && !chosen ? { peakEwma: {} } : {}),
+    retryBudget: {
+      percent: retryBudgetPercent,
+      window: duration(10_000),
+      floorPerSecond: retryFloor(index.instances),
     },
-    retryBudget: { percent: 20, window: duration(10_000), floorPerSecond: retryFloor(index.instances) },
+    decidedBy: sorted(decided),
   })
 }
 

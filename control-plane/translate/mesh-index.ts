@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { AuthorizationPolicySpec } from '../resources/authorization-policy.ts'
 import type { DestinationRuleSpec } from '../resources/destination-rule.ts'
 import type { PeerAuthenticationSpec } from '../resources/peer-authentication.ts'
+import type { RateLimitSpec } from '../resources/rate-limit.ts'
 import type { ServicePolicySpec } from '../resources/service-policy.ts'
 import type { TrafficSplitSpec } from '../resources/traffic-split.ts'
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts'
@@ -39,6 +40,8 @@ export class MeshIndex {
   readonly trustBundles: MeshRevision['trustBundles']
   /** What each client may see (Sidecar). */
   readonly egress: EgressScopes
+  /** Oldest first. */
+  readonly rateLimits: readonly Rule<RateLimitSpec>[]
   /** Registered processes. */
   readonly instances: number
   readonly #virtualServices: ReadonlyMap<string, Rule<VirtualServiceSpec>>
@@ -84,6 +87,7 @@ export class MeshIndex {
       ),
     ])
     this.egress = new EgressScopes(rulesOf(objects, 'Sidecar'), settings)
+    this.rateLimits = rulesOf(objects, 'RateLimit')
     this.authorization = withSpecs(objects, 'AuthorizationPolicy')
     this.peerAuthentication = withSpecs(objects, 'PeerAuthentication')
     this.configKey = configKey(revision, this.services)

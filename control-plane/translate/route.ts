@@ -125,8 +125,9 @@ function action(plan: RoutePlan, clientClass: ClientClass): MessageInitShape<typ
 
 function metadata(plan: RoutePlan) {
   const policy = pack(RoutePolicySchema, {
+    ...plan.extras.message,
     timeoutUntilHeaders: plan.timeoutUntilHeaders,
-    decidedBy: sorted(plan.decidedBy),
+    decidedBy: sorted({ ...plan.extras.decidedBy, ...plan.decidedBy }),
     notes: [...plan.notes],
   })
   return { typedFilterMetadata: { [MetadataKey.route]: create(AnySchema, policy) } }

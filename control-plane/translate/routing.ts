@@ -5,6 +5,7 @@ import { expandHost, serviceHost } from './hosts.ts'
 import { mergedRule } from './merge.ts'
 import type { MeshIndex } from './mesh-index.ts'
 import type { Rule } from './rule.ts'
+import { type RouteExtras, routeExtras } from './service-policy.ts'
 import type { ClientView } from './types.ts'
 
 /** What a route shall do, before it is put in the words that a client class understands. */
@@ -21,6 +22,8 @@ export interface RoutePlan {
   readonly retry: RetryPlan | null
   readonly decidedBy: Readonly<Record<string, string>>
   readonly notes: readonly string[]
+  /** What only ServicePolicy speaks about. */
+  readonly extras: RouteExtras
 }
 
 /** The conditions that are left to the data plane; those about the caller and the port are decided here. */
@@ -196,6 +199,7 @@ function servicePolicyPlan(index: MeshIndex, host: string): Omit<ActionPlan, 'cl
     timeoutUntilHeaders: true,
     timeoutAsked: policy?.spec.timeoutMs !== undefined,
     retry: retryPlan({ ...ofMesh, attempts }),
+    extras: routeExtras(index, host),
     decidedBy: {
       timeout: policy?.spec.timeoutMs === undefined ? 'default' : name,
       retries: policy?.spec.retryAttempts !== undefined ? name : ofMesh !== undefined ? meshConfig : 'default',

@@ -10,6 +10,7 @@ import { inboundViewKey } from './inbound-policy.ts'
 import { clientListener, dial, isRoutable, routeNameOf } from './listener.ts'
 import { ruleNamespace } from './merge.ts'
 import { MeshIndex } from './mesh-index.ts'
+import { rateLimitsKey } from './rate-limits.ts'
 import { ALLOW_ANY, allowAny, BLOCK_ALL, blockAll, routeConfiguration } from './route.ts'
 import { routeViewKey } from './routing.ts'
 import { objectKey } from './rule.ts'
@@ -95,7 +96,7 @@ class CachedTranslation implements Translation {
     if (address !== undefined) {
       return {
         view: inboundViewKey(client),
-        inputs: () => index.configKey,
+        inputs: () => `${index.configKey} ${rateLimitsKey(index, client)}`,
         build: () => inboundListener(index, name, address, client),
       }
     }
