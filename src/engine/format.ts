@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { formatTime, type Operator, parseFormat } from '../match/format.ts'
+import { formatTime, headerSafe, type Operator, parseFormat } from '../match/format.ts'
 import type { Call } from './call.ts'
 import { pseudo } from './compile-match.ts'
 import type { RequestView } from './exchange.ts'
@@ -48,7 +48,7 @@ function compileOperator({ name, argument }: Operator): Format {
     case 'START_TIME':
       return ({ call }) => formatTime(startOf(call), argument)
     case 'ENVIRONMENT':
-      return process.env[argument] ?? ''
+      return headerSafe(process.env[argument] ?? '')
     case 'HOSTNAME':
       return hostname()
     case 'PROTOCOL':

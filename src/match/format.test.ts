@@ -19,6 +19,8 @@ describe('a format', () => {
 
   it.each([
     '50%',
+    'a\nb',
+    'a\u0100',
     '%',
     '%%%',
     '%REQ%',

@@ -43,6 +43,7 @@ export interface Operator {
 }
 
 const OPERATOR = /%(?:%|([A-Z0-9_]+)(?:\(([^)]*)\))?(?::([0-9]{1,9}))?%)/y
+const NO_HEADER = /[^\t\x20-\x7e\x80-\xff]/
 const TIME = /%(?:[YmdHMSszZTFejyab%]|[1-9]?f)/g
 
 /**
@@ -51,6 +52,7 @@ const TIME = /%(?:[YmdHMSszZTFejyab%]|[1-9]?f)/g
  * @throws InmeshError ERR_INMESH_INVALID_OPTION for an operator that is unknown or not finished
  */
 export function parseFormat(text: string): readonly (string | Operator)[] {
+  if (NO_HEADER.test(text)) throw bad(text, 'it has characters that no header value may have (RFC 9110 section 5.5)')
   const parts: (string | Operator)[] = []
   let literal = ''
   for (let at = 0; at < text.length; ) {
@@ -73,6 +75,11 @@ export function parseFormat(text: string): readonly (string | Operator)[] {
   }
   if (literal !== '' || parts.length === 0) parts.push(literal)
   return parts
+}
+
+/** Text from outside of the configuration as a header value: what must not be in one is left out. */
+export function headerSafe(text: string): string {
+  return text.replace(/[^\t\x20-\x7e\x80-\xff]/g, '')
 }
 
 /**
