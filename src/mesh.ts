@@ -89,6 +89,7 @@ export class Mesh {
       identity: this.#link.identity,
       want: (authority) => this.#link.xds.watchAuthority(authority),
       passthrough: this.#passthrough,
+      propagateDeadlines: options.propagateDeadlines,
       dialAbsent: options.dialAbsent,
     })
     this.fetch = meshFetch(this.dispatcher)

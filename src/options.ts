@@ -41,6 +41,11 @@ export interface MeshOptions {
    * 502. inmesh's own control plane never says so; its MeshConfig decides about unknown hosts. INMESH_DIAL_ABSENT (true, false).
    */
   dialAbsent?: boolean
+  /**
+   * Calls made in handling a request end when that request's caller waits no longer, and repeat nothing that other hops repeat;
+   * `detach` takes single pieces of work out of it. Default true. INMESH_PROPAGATE_DEADLINES (true, false).
+   */
+  propagateDeadlines?: boolean
   /** Names this process will call: subscribed at start instead of at the first call. */
   preload?: readonly string[]
   /** Default: JSON lines on stderr from INMESH_LOG_LEVEL (debug, info, warn, error; default warn). */
@@ -59,6 +64,7 @@ export interface ResolvedOptions {
   weight: number
   readyTimeoutMs: number
   dialAbsent: boolean
+  propagateDeadlines: boolean
   preload: readonly string[]
   logger: Logger
 }
@@ -100,6 +106,9 @@ export function resolveOptions(options: MeshOptions, env: Env = process.env): Re
     weight: integer('weight', 'INMESH_WEIGHT', options.weight ?? env.INMESH_WEIGHT ?? 1, 1, 1000),
     readyTimeoutMs: integer('readyTimeoutMs', '', options.readyTimeoutMs ?? 10_000, 1, 86_400_000),
     dialAbsent: options.dialAbsent ?? yesOrNo('dialAbsent', 'INMESH_DIAL_ABSENT', env.INMESH_DIAL_ABSENT),
+    propagateDeadlines:
+      options.propagateDeadlines ??
+      yesOrNo('propagateDeadlines', 'INMESH_PROPAGATE_DEADLINES', env.INMESH_PROPAGATE_DEADLINES, true),
     preload: options.preload ?? [],
     logger: options.logger ?? jsonLogger(logLevel(env.INMESH_LOG_LEVEL), { service }),
   }
@@ -137,8 +146,9 @@ function integer(option: string, variable: string, value: string | number, least
   return number
 }
 
-function yesOrNo(option: string, variable: string, text: string | undefined): boolean {
-  if (text === undefined || text === '' || text === 'false') return false
+function yesOrNo(option: string, variable: string, text: string | undefined, otherwise = false): boolean {
+  if (text === undefined || text === '') return otherwise
+  if (text === 'false') return false
   if (text === 'true') return true
   throw invalid(option, variable, 'true or false', text)
 }

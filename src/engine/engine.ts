@@ -149,7 +149,7 @@ export class Engine implements CallEnv {
     const inbounds = new Map<string, Inbound>()
     for (const [name, spec] of next) {
       const old = this.inbounds.get(name)
-      inbounds.set(name, old !== undefined && before.get(name) === spec ? old : new Inbound(spec))
+      inbounds.set(name, old !== undefined && before.get(name) === spec ? old : new Inbound(spec, this.clock))
     }
     this.inbounds = inbounds
   }

@@ -1,6 +1,8 @@
+import { type Clock, systemClock } from '../model/clock.ts'
 import type { InboundSpec } from '../model/inbound.ts'
 import type { Peer } from '../model/peer.ts'
 import { type Authorize, compileRbac } from './authorize.ts'
+import { deadlineStep } from './deadline.ts'
 import type { RequestView } from './exchange.ts'
 import { normalizePath } from './path.ts'
 import { type Rejection, rejections } from './rejection.ts'
@@ -37,9 +39,9 @@ export class Inbound implements Admitted {
   /** In order. */
   readonly steps: readonly InboundStep[]
 
-  constructor(spec: InboundSpec) {
+  constructor(spec: InboundSpec, clock: Clock = systemClock) {
     this.spec = spec
-    this.steps = [identityStep(spec.tlsMode), pathStep(spec.rbac.map(compileRbac))]
+    this.steps = [identityStep(spec.tlsMode), deadlineStep(clock), pathStep(spec.rbac.map(compileRbac))]
   }
 
   /** Why the request is refused, or what is to be told when it is over. */
