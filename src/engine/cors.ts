@@ -31,13 +31,14 @@ export function compileCors(spec: CorsSpec): Cors {
       return spec.forwardUnmatchedPreflights ? null : reply([])
     },
     response: {
-      names: new Set([ALLOW_ORIGIN, ALLOW_CREDENTIALS, EXPOSE_HEADERS]),
+      names: [ALLOW_ORIGIN, ALLOW_CREDENTIALS, EXPOSE_HEADERS],
       apply(headers: ResponseHeaders, { request }: FormatView) {
         const origin = request.header('origin') ?? ''
-        if (origin === '' || !allowed(origin)) return
+        if (origin === '' || !allowed(origin)) return false
         headers[ALLOW_ORIGIN] = origin
         if (spec.allowCredentials) headers[ALLOW_CREDENTIALS] = 'true'
         if (spec.exposeHeaders !== '') headers[EXPOSE_HEADERS] = spec.exposeHeaders
+        return true
       },
     },
   }
@@ -65,10 +66,10 @@ function reply(headers: readonly string[]): Rejection {
 export function joinResponseEdits(first: ResponseEdits | null, second: ResponseEdits | null): ResponseEdits | null {
   if (first === null || second === null) return first ?? second
   return {
-    names: new Set([...first.names, ...second.names]),
+    names: [...new Set([...first.names, ...second.names])],
     apply(headers, view) {
-      first.apply(headers, view)
-      second.apply(headers, view)
+      const changed = first.apply(headers, view)
+      return second.apply(headers, view) || changed
     },
   }
 }

@@ -40,10 +40,11 @@ export function compileHash(specs: readonly HashSpec[]): HashPolicy | null {
 export function compileCookies(specs: readonly HashSpec[]): ResponseEdits | null {
   if (!specs.some((spec) => spec.kind === 'cookie' && spec.ttlMs !== null)) return null
   return {
-    names: new Set(['set-cookie']),
+    names: ['set-cookie'],
     apply(headers: ResponseHeaders, { call }: FormatView) {
-      if (call === null || call.cookies === null) return
+      if (call === null || call.cookies === null) return false
       headers['set-cookie'] = [headers['set-cookie'] ?? [], call.cookies].flat()
+      return true
     },
   }
 }

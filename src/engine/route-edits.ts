@@ -39,8 +39,11 @@ export function compileResponseEdits(spec: RouteSpec, cluster: WeightedCluster |
   const edits = compileEdits(both(cluster?.headers?.response, spec.headers?.response))
   if (edits.length === 0) return null
   return {
-    names: new Set(edits.map(({ name }) => name)),
-    apply: (headers: ResponseHeaders, view: FormatView) => editRecord(edits, headers, view),
+    names: [...new Set(edits.map(({ name }) => name))],
+    apply(headers: ResponseHeaders, view: FormatView) {
+      editRecord(edits, headers, view)
+      return true
+    },
   }
 }
 

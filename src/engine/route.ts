@@ -67,9 +67,9 @@ export interface RouteEdits {
 /** Changes of the headers of an answer. */
 export interface ResponseEdits {
   /** Every header that they may touch, lower case. */
-  readonly names: ReadonlySet<string>
-  /** In place. */
-  apply(headers: ResponseHeaders, view: FormatView): void
+  readonly names: readonly string[]
+  /** In place. @returns something may have changed */
+  apply(headers: ResponseHeaders, view: FormatView): boolean
 }
 
 /** Answered here: a direct response or redirect, or there is no route, or its cluster does not exist. */

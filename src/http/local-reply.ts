@@ -57,14 +57,19 @@ function pushRaw(raw: Buffer[], name: string, value: string | string[] | undefin
  * @returns the raw headers that agree with the changed ones
  */
 export function editResponse<Raw>(edits: ResponseEdits, headers: ResponseHeaders, raw: Raw, view: FormatView): Raw {
-  edits.apply(headers, view)
-  if (!Array.isArray(raw)) return raw
+  if (!edits.apply(headers, view) || !Array.isArray(raw)) return raw
+  const { names } = edits
   const kept: unknown[] = []
-  for (let i = 0; i < raw.length; i += 2)
-    if (!edits.names.has(String(raw[i]).toLowerCase())) kept.push(raw[i], raw[i + 1])
+  for (let i = 0; i < raw.length; i += 2) if (!isOneOf(names, raw[i])) kept.push(raw[i], raw[i + 1])
   const changed: Buffer[] = []
-  for (const name of edits.names) pushRaw(changed, name, headers[name])
+  for (const name of names) pushRaw(changed, name, headers[name])
   return kept.concat(typeof raw[0] === 'string' ? changed.map((b) => b.toString('latin1')) : changed) as Raw
+}
+
+/** Most names differ in length already, which spares making text of them. */
+function isOneOf(names: readonly string[], raw: Buffer | string): boolean {
+  for (const name of names) if (name.length === raw.length && String(raw).toLowerCase() === name) return true
+  return false
 }
 
 /** Header values are one line of visible ASCII. */
