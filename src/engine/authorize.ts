@@ -1,6 +1,6 @@
 import { compileCidr } from '../match/cidr.ts'
 import { compileString, type Test } from '../match/string.ts'
-import type { Permission, Principal, RbacSpec } from '../model/inbound.ts'
+import type { Permission, Principal, RbacPolicy, RbacSpec } from '../model/inbound.ts'
 import type { HeaderMatch } from '../model/match.ts'
 import type { Peer } from '../model/peer.ts'
 import { Rejection } from './rejection.ts'
@@ -29,8 +29,7 @@ const BODY = 'RBAC: access denied'
 export function compileRbac(spec: RbacSpec): Authorize {
   const deny = spec.action === 'DENY'
   const policies = spec.policies.map((policy) => {
-    const permission = any(policy.permissions.map((p) => compilePermission(p, deny)))
-    const principal = any(policy.principals.map((p) => compilePrincipal(p, deny)))
+    const { permission, principal } = compilePolicy(policy, deny)
     return {
       matches: ((view, path) => permission(view, path) && principal(view, path)) satisfies Rule as Rule,
       denied: denied(policy.name),
@@ -40,6 +39,28 @@ export function compileRbac(spec: RbacSpec): Authorize {
   return (view, path) => {
     for (const policy of policies) if (policy.matches(view, path)) return deny ? policy.denied : undefined
     return deny ? undefined : none
+  }
+}
+
+/** What a policy says of a request, by its two halves; it matches when both do. */
+export interface PolicyVerdict {
+  readonly policy: RbacPolicy
+  readonly permission: boolean
+  readonly principal: boolean
+}
+
+/** What each policy of a filter says, by the rules that `compileRbac` compiles; for explain. */
+export function explainRbac(spec: RbacSpec, view: AuthorizationView, path: string): readonly PolicyVerdict[] {
+  return spec.policies.map((policy) => {
+    const { permission, principal } = compilePolicy(policy, spec.action === 'DENY')
+    return { policy, permission: permission(view, path), principal: principal(view, path) }
+  })
+}
+
+function compilePolicy(policy: RbacPolicy, deny: boolean): { permission: Rule; principal: Rule } {
+  return {
+    permission: any(policy.permissions.map((p) => compilePermission(p, deny))),
+    principal: any(policy.principals.map((p) => compilePrincipal(p, deny))),
   }
 }
 

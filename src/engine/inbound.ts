@@ -1,10 +1,10 @@
 import { type Clock, systemClock } from '../model/clock.ts'
 import type { InboundSpec } from '../model/inbound.ts'
 import type { Peer } from '../model/peer.ts'
-import { type Authorize, compileRbac } from './authorize.ts'
+import { type AuthorizationView, type Authorize, compileRbac } from './authorize.ts'
 import { deadlineStep } from './deadline.ts'
 import type { RequestView } from './exchange.ts'
-import { normalizePath } from './path.ts'
+import { type NormalPath, normalizePath } from './path.ts'
 import { type Rejection, rejections } from './rejection.ts'
 
 /** A request as a server's transport shows it. `path` is the target as received, with query. */
@@ -73,18 +73,29 @@ function pathStep(filters: readonly Authorize[]): InboundStep {
   return {
     name: 'authorize',
     admit(request) {
-      const path = normalizePath(request.path)
-      if (path === null) return rejections.badPath
-      const refusal = judge(filters, request, path.strict)
-      if (path.base !== path.strict && (judge(filters, request, path.base) === undefined) !== (refusal === undefined))
-        return rejections.ambiguousPath
-      if (refusal === undefined && path.base + path.query !== request.path) request.setPath(path.base + path.query)
+      const { path, refusal } = authorizePath(filters, request, request.path)
+      if (path !== null && refusal === undefined && path.base + path.query !== request.path)
+        request.setPath(path.base + path.query)
       return refusal
     },
   }
 }
 
-function judge(filters: readonly Authorize[], request: InboundRequest, path: string): Rejection | undefined {
+/** What authorization says of a target as received, and the path that it judged; `path` null = none that anybody may see. */
+export function authorizePath(
+  filters: readonly Authorize[],
+  view: AuthorizationView,
+  target: string,
+): { readonly path: NormalPath | null; readonly refusal: Rejection | undefined } {
+  const path = normalizePath(target)
+  if (path === null) return { path, refusal: rejections.badPath }
+  const refusal = judge(filters, view, path.strict)
+  const ambiguous =
+    path.base !== path.strict && (judge(filters, view, path.base) === undefined) !== (refusal === undefined)
+  return { path, refusal: ambiguous ? rejections.ambiguousPath : refusal }
+}
+
+function judge(filters: readonly Authorize[], request: AuthorizationView, path: string): Rejection | undefined {
   for (const authorize of filters) {
     const refusal = authorize(request, path)
     if (refusal !== undefined) return refusal

@@ -16,7 +16,7 @@ export class AskedRequest implements Exchange {
   /** @throws TypeError when `url` is not absolute */
   constructor({ method = 'GET', url, headers = {} }: ExplainRequest) {
     const parsed = new URL(url)
-    this.method = method.toUpperCase()
+    this.method = method
     this.authority = parsed.host
     this.path = parsed.pathname + parsed.search
     const map = new Map<string, string>()
