@@ -1,3 +1,10 @@
+export {
+  type ExplainedFilter,
+  type ExplainedRbacPolicy,
+  formatInboundExplanation,
+  type InboundAsk,
+  type InboundExplanation,
+} from './engine/explain/explain-inbound.ts'
 export type {
   ExplainedAnswer,
   ExplainedDestination,

@@ -3,6 +3,7 @@ import { Agent } from 'undici'
 import { ControlPlaneLink } from './control-plane-link.ts'
 import { Engine } from './engine/engine.ts'
 import { explain } from './engine/explain/explain.ts'
+import { explainInbound, type InboundAsk, type InboundExplanation } from './engine/explain/explain-inbound.ts'
 import type { ExplainRequest, Explanation } from './engine/explain/explanation.ts'
 import type { Interceptor } from './engine/interceptor.ts'
 import { systemRandom } from './engine/random.ts'
@@ -242,6 +243,23 @@ export class Mesh {
         `url is ${JSON.stringify(request.url)}: expected an absolute URL`,
       )
     return explain(this.#engine, request)
+  }
+
+  /**
+   * What a server of this process would do with a request: which policy admits or refuses it, by which rule. Takes no token of a
+   * rate limit and counts nothing.
+   *
+   * @param port of the server; may be left out where there is one
+   * @throws InmeshError ERR_INMESH_INVALID_OPTION when no server listens there, or its policy is not there yet
+   */
+  explainInbound(ask: InboundAsk, port?: number): InboundExplanation {
+    const servers = [...this.#servers].filter(({ endpoint }) => port === undefined || endpoint?.port === port)
+    const endpoint = servers.length === 1 ? servers[0]!.endpoint : null
+    const inbound =
+      endpoint === null ? undefined : this.#engine.inbound(inboundListenerName(endpoint.address, endpoint.port))
+    if (inbound !== undefined) return explainInbound(inbound, ask)
+    const what = endpoint === null ? `${servers.length} servers of this process match` : 'the policy has not come yet'
+    throw new InmeshError('ERR_INMESH_INVALID_OPTION', `port is ${port ?? 'not said'}: ${what}`)
   }
 
   /** What this process is, has and waits for; the content of /config_dump. */

@@ -14,7 +14,7 @@ import type {
   ExplainRequest,
   Explanation,
 } from './explanation.ts'
-import { explainHosts, hostName } from './hosts.ts'
+import { explainHosts, explainLevels, hostName } from './hosts.ts'
 import { clusterPolicies, routePolicies } from './policies.ts'
 import { AskedRequest } from './request.ts'
 import { percent } from './words.ts'
@@ -124,7 +124,7 @@ function explainChoice(
   share: number,
 ): ExplainedDestination {
   const base = { rule: rule.spec.name, ruleIndex, share, cluster, answer: null, refusal: null, rewritten: null }
-  const nobody = { hosts: [], chosen: null }
+  const nobody = { levels: [], hosts: [], chosen: null }
   if (target.kind === 'direct')
     return { ...base, ...nobody, kind: 'answer', answer: answerOf(target.rejection), policies: [] }
   if (target.kind === 'passthrough') return { ...base, ...nobody, kind: 'passthrough', policies: [] }
@@ -138,6 +138,7 @@ function explainChoice(
     refusal: refusal === undefined ? null : answerOf(refusal),
     rewritten: rewrittenBy(target, asked, call),
     policies: [...routePolicies(rule.spec), ...clusterPolicies(target.cluster, now)],
+    levels: explainLevels(target.cluster, now),
     hosts: explainHosts(target.cluster, now),
     chosen: chosenBy(target, call),
   }
@@ -173,10 +174,15 @@ function rewrittenBy({ edits }: Route, asked: AskedRequest, call: Call): Explain
 /** Consistent hashing has no memory, so asking it changes nothing; other balancers would move on. */
 function chosenBy({ hash, cluster }: Route, call: Call): string | null {
   const { policy } = cluster.spec.lb
-  if (hash === null || (policy !== 'RING_HASH' && policy !== 'MAGLEV') || cluster.usable.length === 0) return null
-  call.hash = hash.hash(call)
-  const host = call.hash === null ? null : cluster.pick(call, null, call.env.clock.now())
-  return host === null ? null : hostName(host)
+  if (hash === null || (policy !== 'RING_HASH' && policy !== 'MAGLEV')) return null
+  const now = call.env.clock.now()
+  const table = cluster.shares(now)
+  const groups = table.levels.filter((level) => level.load > 0).flatMap((level) => table.groupsOf(level, now))
+  const value = hash.hash(call)
+  // Among several priorities or localities one is drawn first.
+  return groups.length !== 1 || groups[0]!.hosts.length === 0 || value === null
+    ? null
+    : hostName(groups[0]!.balancer.pick(value, now))
 }
 
 function answerOf({ status, flag, details, body, headers }: Rejection): ExplainedAnswer {

@@ -64,6 +64,8 @@ export interface ExplainedDestination {
   /** What the peer would see; null = nothing is changed. */
   readonly rewritten: ExplainedEdits | null
   readonly policies: readonly ExplainedPolicy[]
+  /** Priorities and the shares of calls that they get now. */
+  readonly levels: readonly ExplainedLevel[]
   readonly hosts: readonly ExplainedHost[]
   /** "10.0.0.1:8080", where consistent hashing decides; null = the balancer does at each call. */
   readonly chosen: string | null
@@ -92,6 +94,18 @@ export interface ExplainedPolicy {
   readonly value: string
   /** The object that says so, "default", or null when it is not known. */
   readonly decidedBy: string | null
+}
+
+export interface ExplainedLevel {
+  readonly priority: number
+  /** 0 to 1 */
+  readonly share: number
+  readonly healthy: number
+  readonly hosts: number
+  /** Too few are healthy, so all are used. */
+  readonly panic: boolean
+  /** Empty = one locality, or they do not count. */
+  readonly localities: readonly { readonly locality: string; readonly share: number }[]
 }
 
 export interface ExplainedHost {

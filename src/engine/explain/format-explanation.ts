@@ -30,6 +30,13 @@ function destinationLines(d: ExplainedDestination): string[] {
   }
   for (const { name, value, decidedBy } of d.policies)
     lines.push(`  ${name}: ${value}${decidedBy === null ? '' : ` (${decidedBy})`}`)
+  for (const { priority, share, healthy, hosts, panic, localities } of d.levels) {
+    if (d.levels.length === 1 && !panic && localities.length === 0) break
+    const parts = localities.map((l) => `, ${l.locality || 'no locality'} ${percent(l.share)}`).join('')
+    lines.push(
+      `  priority ${priority}: ${percent(share)}, ${healthy} of ${hosts} healthy${panic ? ', panic' : ''}${parts}`,
+    )
+  }
   for (const host of d.hosts) {
     const place = [host.locality, host.priority === 0 ? '' : `priority ${host.priority}`].filter((s) => s !== '')
     const where = place.length === 0 ? '' : ` ${place.join(', ')}`

@@ -1,6 +1,6 @@
 import type { ClusterRuntime } from '../cluster.ts'
 import type { HostRuntime } from '../host.ts'
-import type { ExplainedHost } from './explanation.ts'
+import type { ExplainedHost, ExplainedLevel } from './explanation.ts'
 import { duration } from './words.ts'
 
 /** Every host of the cluster, in the order of the configuration, and why some get no calls now. */
@@ -19,6 +19,22 @@ export function explainHosts(cluster: ClusterRuntime, now: number): ExplainedHos
   }))
 }
 
+/** How priorities and localities share the calls now. */
+export function explainLevels(cluster: ClusterRuntime, now: number): ExplainedLevel[] {
+  const table = cluster.shares(now)
+  return table.levels.map((level) => {
+    const groups = level.load > 0 ? table.groupsOf(level, now) : []
+    return {
+      priority: level.priority,
+      share: level.load / 100,
+      healthy: level.healthy,
+      hosts: level.hosts.length,
+      panic: level.panic,
+      localities: groups.length < 2 ? [] : groups.map((g) => ({ locality: g.locality, share: g.share })),
+    }
+  })
+}
+
 function whyNot(host: HostRuntime, now: number): string {
   if (host.ejectedUntil !== 0) {
     const left = host.ejectedUntil - now
@@ -28,6 +44,9 @@ function whyNot(host: HostRuntime, now: number): string {
   }
   if (host.spec.health === 'DRAINING') return 'draining: it is about to leave'
   if (host.spec.health !== 'HEALTHY') return 'unhealthy'
+  if (host.checkFailed) return 'its health checks fail'
+  if (host.backedOffUntil > now)
+    return `passed over for ${duration(host.backedOffUntil - now)} more: it refused connections`
   return `priority ${host.spec.priority} waits until those before it are not enough`
 }
 
