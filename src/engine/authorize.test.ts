@@ -138,7 +138,7 @@ describe('the way in', () => {
     const request = {
       ...view(),
       path,
-      deadline: 0,
+      deadline: Number.POSITIVE_INFINITY,
       header: () => undefined,
       setPath: (p: string) => (seen = p),
       ...over,

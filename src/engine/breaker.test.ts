@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { BreakerSpec } from '../model/cluster.ts'
 import { Kind } from './outcome.ts'
 import { Lab } from './testing/lab.ts'
-import { breakerSpec, clusterSpec, endpoints, retrySpec, routeSpec } from './testing/specs.ts'
+import { breakerSpec, clusterSpec, endpoints, everyPath, outlierSpec, retrySpec, routeSpec } from './testing/specs.ts'
 
 const labWith = (over: Partial<BreakerSpec> = {}) => Lab.of({ breaker: breakerSpec(over) }, { timeoutMs: 500 })
 
@@ -150,6 +150,76 @@ describe('the breaker', () => {
     lab.advance(1_100)
     lab.answers(1, 500)
     expect(stateOf(lab)).toBe('closed')
+  })
+})
+
+describe('what a peer shed', () => {
+  it('is no failure to breakers and outlier detection, and is paid for like any other repeat', () => {
+    const lab = Lab.of(
+      {
+        endpoints: endpoints(3),
+        breaker: breakerSpec({ minimumRequests: 1, thresholdPercent: 1 }),
+        outlier: outlierSpec({ consecutive5xx: 1, consecutiveGatewayErrors: 1 }),
+        retryBudget: { kind: 'window', percent: 0, windowMs: 10_000, floorPerSecond: 0.1 },
+      },
+      { retry: retrySpec({ numRetries: 1 }) },
+    )
+    const shed = () => {
+      const call = lab.call()
+      while (call.call.status === 0) {
+        call.latest.overloaded = true
+        call.latest.answer(503)
+        lab.advance(300)
+      }
+      return call
+    }
+    expect(shed().call.flag).toBe('URX')
+    expect(shed().call.flag).toBe('UO')
+    expect(stateOf(lab)).toBe('closed')
+    expect(lab.cluster.hosts.map((h) => h.ejectedUntil)).toEqual([0, 0, 0])
+  })
+})
+
+describe('the breaker of a route', () => {
+  const spec = breakerSpec({ minimumRequests: 2, recoveryMs: 1_000 })
+  const path = (value: string) => ({ ...everyPath, path: { kind: 'prefix', value, ignoreCase: false } }) as const
+  const routes = () => [
+    routeSpec('c', { name: 'fragile', match: { ...path('/'), headers: [fragile] }, breaker: { ...spec } }),
+    routeSpec('c', { name: 'other' }),
+  ]
+  const fragile = { name: 'x-fragile', kind: 'present', present: true, invert: false, missingAsEmpty: false } as const
+  const lab = () => {
+    const made = new Lab()
+    made.apply([clusterSpec('c')], routes())
+    return made
+  }
+  const failing = (made: Lab) => {
+    for (let i = 0; i < 2; i++) made.call(true, { 'x-fragile': '1' }).latest.answer(500)
+  }
+
+  it('refuses calls of that route alone', () => {
+    const made = lab()
+    failing(made)
+    expect(made.call(true, { 'x-fragile': '1' }).rejection?.details).toBe('circuit_breaker_open')
+    expect(made.call().rejection).toBe(null)
+  })
+
+  it('keeps its state when configuration is new and its options are not', () => {
+    const made = lab()
+    failing(made)
+    made.apply([clusterSpec('c', { endpoints: endpoints(3) })], routes())
+    expect(made.call(true, { 'x-fragile': '1' }).rejection?.flag).toBe('UO')
+    made.advance(1_300)
+    made.call(true, { 'x-fragile': '1' }).latest.answer(200)
+    expect(made.call(true, { 'x-fragile': '1' }).rejection).toBe(null)
+  })
+
+  it('begins anew with other options', () => {
+    const made = lab()
+    failing(made)
+    const [first, second] = routes()
+    made.apply([clusterSpec('c')], [{ ...first!, breaker: { ...spec, minimumRequests: 5 } }, second!])
+    expect(made.call(true, { 'x-fragile': '1' }).rejection).toBe(null)
   })
 })
 
