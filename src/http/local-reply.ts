@@ -49,7 +49,19 @@ function localReply(status: number, headers: ResponseHeaders, text: string): Loc
 function pushRaw(raw: Buffer[], name: string, value: string | string[] | undefined): void {
   if (value === undefined) return
   for (const text of typeof value === 'string' ? [value] : value)
-    raw.push(Buffer.from(name, 'latin1'), Buffer.from(text, 'latin1'))
+    raw.push(bytesOfName(name), Buffer.from(text, 'latin1'))
+}
+
+/** Names come from configuration, so there are few; those of local replies are always the same. */
+const encoded = new Map<string, Buffer>()
+
+function bytesOfName(name: string): Buffer {
+  let bytes = encoded.get(name)
+  if (bytes === undefined) {
+    bytes = Buffer.from(name, 'latin1')
+    if (encoded.size < 1_000) encoded.set(name, bytes)
+  }
+  return bytes
 }
 
 /**
