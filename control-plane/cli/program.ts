@@ -5,6 +5,7 @@ import { deleteCommand } from './delete.ts'
 import { explainCommand } from './explain.ts'
 import { explain, Failure } from './failure.ts'
 import { getCommand } from './get.ts'
+import { schemaCommand } from './schema.ts'
 import { statusCommand } from './status.ts'
 import { tokenCommand } from './token.ts'
 import { versionCommand } from './version.ts'
@@ -22,6 +23,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     explainCommand(),
     deleteCommand(),
     tokenCommand(),
+    schemaCommand(),
     statusCommand(),
     versionCommand(),
   ])

@@ -68,6 +68,21 @@ describe('parseDocuments', () => {
     },
   )
 
+  it.each([
+    ['a:\n  - b: { n: 1 }', 'a[0].b.n', 2, /boolean/],
+    ['spec:\n  mode: 0644', 'spec.mode', 2, /number 644 .*octal/],
+    ['spec:\n  mode: 0o17', 'spec.mode', 2, /number 15 .*text/],
+    ['spec: [1, on]', 'spec[1]', 1, /boolean/],
+  ])('names the field of the trap in %j', (text, field, line, message) => {
+    const { problems } = parseDocuments(text, 'f.yaml')
+    expect(problems).toMatchObject([{ severity: 'warning', field, line, file: 'f.yaml' }])
+    expect(problems[0]!.message).toMatch(message)
+  })
+
+  it.each(['a: 0', 'a: 0.5', 'a: 089', 'a: "0644"', 'a: 10', 'a: 0x1f'])('%s is the same to all', (text) => {
+    expect(parseDocuments(text).problems).toEqual([])
+  })
+
   it.each(['"n": 1', "'on': 1", 'a: "yes"', 'north: 1', 'a: none'])('does not warn about %s', (text) => {
     expect(parseDocuments(text).problems).toEqual([])
   })

@@ -73,8 +73,9 @@ export function parseDocuments(text: string, file?: string, limits: ParseLimits 
     const { line, col } = lines.linePos(offset)
     return { line: Math.max(line, 1), column: Math.max(col, 1) }
   }
-  const report: Report = (severity, message, offset) => {
-    if (problems.length < maxProblems) problems.push({ severity, message, ...place, ...at(offset) })
+  const report: Report = (severity, message, offset, path = []) => {
+    const field = path.length === 0 ? {} : { field: formatPath(path) }
+    if (problems.length < maxProblems) problems.push({ severity, message, ...field, ...place, ...at(offset) })
   }
 
   const tokens = [...new Parser(lines.addNewLine).parse(text)]
@@ -99,7 +100,7 @@ export function parseDocuments(text: string, file?: string, limits: ParseLimits 
   return { documents, problems }
 }
 
-type Report = (severity: Problem['severity'], message: string, offset: number) => void
+type Report = (severity: Problem['severity'], message: string, offset: number, path?: FieldPath) => void
 
 /** A text that is broken throughout needs no longer list. */
 const maxProblems = 100
@@ -153,32 +154,44 @@ function findExcess(tokens: readonly unknown[], limits: ParseLimits): { message:
 /** YAML 1.1, which kubectl and istioctl still read, takes these for booleans. */
 const yaml11Boolean = /^(?:y|n|yes|no|on|off)$/i
 
+/** What is wrong with a word without quotes that YAML 1.1 reads otherwise than YAML 1.2; undefined if nothing is. */
+function yaml11Trap(source: string): string | undefined {
+  if (yaml11Boolean.test(source))
+    return `${source} without quotes is text here but a boolean to YAML 1.1 tools: quote it`
+  if (/^[-+]?0[0-7]+$/.test(source))
+    return `${source} is the number ${Number(source)} here but octal to YAML 1.1 tools: leave out the leading 0, or quote it`
+  if (/^0o[0-7]+$/.test(source))
+    return `${source} is the number ${Number(source)} here but text to YAML 1.1 tools: write it in decimal, or quote it`
+  return undefined
+}
+
 const coreTag = /^(?:!|tag:yaml\.org,2002:(?:str|int|float|bool|null|map|seq))$/
 
 /** What is legal YAML and yet a trap. */
 function inspect(document: Document.Parsed, report: Report): void {
-  const stack: unknown[] = [document.contents]
-  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+  const stack: { node: unknown; path: FieldPath }[] = [{ node: document.contents, path: [] }]
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { node, path } = next
     const tag = isNode(node) && !isAlias(node) ? node.tag : undefined
     if (tag !== undefined && !coreTag.test(tag)) {
       report('error', `the tag ${tag} is not supported`, isNode(node) ? (node.range?.[0] ?? 0) : 0)
     } else if (isPair(node)) {
-      inspectKey(node, report)
-      stack.push(node.value ?? undefined)
+      const inner = isScalar(node.key) ? [...path, String(node.key.value)] : path
+      inspectKey(node, inner, report)
+      stack.push({ node: node.value ?? undefined, path: inner })
     } else if (isCollection(node)) {
-      stack.push(...node.items)
-    } else if (isScalar(node) && node.type === 'PLAIN' && yaml11Boolean.test(String(node.source ?? ''))) {
-      const text = String(node.source)
-      report(
-        'warning',
-        `${text} without quotes is text here but a boolean to YAML 1.1 tools: quote it`,
-        node.range?.[0] ?? 0,
-      )
+      const list = !isMap(node)
+      node.items.forEach((item, index) => {
+        stack.push({ node: item, path: list ? [...path, index] : path })
+      })
+    } else if (isScalar(node) && node.type === 'PLAIN') {
+      const trap = yaml11Trap(String(node.source ?? ''))
+      if (trap !== undefined) report('warning', trap, node.range?.[0] ?? 0, path)
     }
   }
 }
 
-function inspectKey(pair: Pair, report: Report): void {
+function inspectKey(pair: Pair, path: FieldPath, report: Report): void {
   const key = pair.key
   const offset = isNode(key) ? (key.range?.[0] ?? 0) : 0
   if (!isScalar(key)) {
@@ -187,8 +200,8 @@ function inspectKey(pair: Pair, report: Report): void {
   }
   const text = String(key.value)
   if (text === '__proto__') report('error', '__proto__ cannot be a key', offset)
-  if (key.type === 'PLAIN' && yaml11Boolean.test(text))
-    report('warning', `the key ${text} without quotes is text here but a boolean to YAML 1.1 tools: quote it`, offset)
+  const trap = key.type === 'PLAIN' ? yaml11Trap(String(key.source ?? text)) : undefined
+  if (trap !== undefined) report('warning', `the key ${trap}`, offset, path)
 }
 
 /** kubectl's `kind: List`: its items are documents of their own. */
@@ -225,6 +238,11 @@ function locate(
     node = child
   }
   return at(offset)
+}
+
+/** "spec.http[0].route[1].weight". */
+export function formatPath(path: FieldPath): string {
+  return path.map((step, index) => (typeof step === 'number' ? `[${step}]` : index === 0 ? step : `.${step}`)).join('')
 }
 
 /** The parser's messages may run over several lines; ours are one. */

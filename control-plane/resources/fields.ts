@@ -9,12 +9,15 @@ import { wholeRegex } from './patterns.ts'
 
 /** Written like "1.5s"; milliseconds once parsed. */
 export function duration(minMs: number) {
-  return z.string().transform((text, context): number => {
-    const ms = parseDuration(text)
-    if (ms === undefined) return refuse(context, `"${text}" is not a duration (like "250ms", "5s", "1h30m")`)
-    if (ms < minMs) return refuse(context, `must be at least ${minMs}ms`)
-    return ms
-  })
+  return z
+    .string()
+    .meta({ title: 'duration' })
+    .transform((text, context): number => {
+      const ms = parseDuration(text)
+      if (ms === undefined) return refuse(context, `"${text}" is not a duration (like "250ms", "5s", "1h30m")`)
+      if (ms < minMs) return refuse(context, `must be at least ${minMs}ms`)
+      return ms
+    })
 }
 
 function refuse(context: z.core.$RefinementCtx<string>, message: string): never {

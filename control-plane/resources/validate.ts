@@ -1,7 +1,7 @@
 import type { Problem } from '../../src/errors.ts'
 import type { ObjectInput, StoreSnapshot } from '../store/store.ts'
 import { crossCheck } from './cross-check.ts'
-import type { FieldPath, SourceDocument } from './document.ts'
+import { type FieldPath, formatPath, type SourceDocument } from './document.ts'
 import { isKubernetesKind, notYetKinds } from './foreign-kinds.ts'
 import type { Kind } from './kind.ts'
 import { kinds } from './kinds.ts'
@@ -204,9 +204,4 @@ function asWritten(path: FieldPath, spec: unknown, kind: Kind): FieldPath {
   if (Object.hasOwn(spec, first)) return path
   const alias = Object.keys(spec).find((key) => kind.aliases?.[key] === first)
   return alias === undefined ? path : [alias, ...rest]
-}
-
-/** "spec.http[0].route[1].weight". */
-export function formatPath(path: FieldPath): string {
-  return path.map((step, index) => (typeof step === 'number' ? `[${step}]` : index === 0 ? step : `.${step}`)).join('')
 }
