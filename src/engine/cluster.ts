@@ -6,6 +6,7 @@ import { Breaker } from './breaker.ts'
 import { type Budget, createBudget, defaultBudget } from './budget.ts'
 import type { Call } from './call.ts'
 import type { CallEvents } from './events.ts'
+import { HealthChecks, type HealthProbe } from './health.ts'
 import { addressOf, HostRuntime, isFit } from './host.ts'
 import { Latency } from './latency.ts'
 import { RequestLimit } from './limits.ts'
@@ -22,6 +23,8 @@ export interface ClusterEnv {
   readonly events: CallEvents | null
   /** Of this process, "region/zone/subzone"; '' = unknown. */
   readonly locality?: string
+  /** The I/O of health checks; null = nobody can make any (yet). */
+  readonly probe?: HealthProbe | null
 }
 
 /** How long a host that refuses connections is passed over: at first, and at most; doubling in between. */
@@ -52,6 +55,9 @@ export class ClusterRuntime {
   limit: RequestLimit | null = null
   /** Learns latencies where the balancer needs them. */
   latency: Latency | null = null
+  /** A call went to it since it is known. */
+  used = false
+  private health: HealthChecks | null = null
   /** By address, also hosts that left with attempts in flight: one that flaps back is the same object. */
   private readonly known = new Map<string, HostRuntime>()
   /** By route name. */
@@ -128,12 +134,18 @@ export class ClusterRuntime {
     const { host } = attempt
     host.active--
     this.active--
+    this.used = true
     if (attempt.kind === Kind.ConnectFailure) this.backOff(host, attempt, now)
     else if (attempt.kind === Kind.Response) {
       host.refusals = 0
       this.outlier?.settled(attempt, now)
     }
     if (host.gone && host.active === 0) this.forget(host)
+  }
+
+  /** Monotonic ms. */
+  now(): number {
+    return this.env.clock.now()
   }
 
   /** Also those that left with attempts in flight. */
@@ -170,6 +182,8 @@ export class ClusterRuntime {
   /** The cluster left the configuration. */
   remove(): void {
     if (this.outlier !== null) this.wheel.disarm(this.outlier)
+    this.health?.stop(this.env.clock.now())
+    this.health = null
     for (const host of this.hosts) this.leave(host)
     this.hosts = []
     this.ejected = 0
@@ -196,6 +210,11 @@ export class ClusterRuntime {
       this.outlier = spec.outlier === null ? null : new Outlier(spec.outlier, this, random)
       if (this.outlier !== null) this.outlier.watch(now)
       else this.pardon(now)
+    }
+    if (before === null ? spec.healthChecks.length > 0 : !same(before.healthChecks, spec.healthChecks)) {
+      this.health?.stop(this.env.clock.now())
+      const none = spec.healthChecks.length === 0
+      this.health = none ? null : new HealthChecks(spec.healthChecks, this, () => this.env.probe ?? null, random)
     }
     if (spec.limits.maxRequests === Number.POSITIVE_INFINITY) this.limit = null
     else this.limit ??= new RequestLimit(this)
@@ -224,6 +243,7 @@ export class ClusterRuntime {
       }
       if (seen.has(host)) continue
       if (host.gone || (host.spec.health !== 'HEALTHY' && endpoint.health === 'HEALTHY')) host.healthySince = now
+      if (host.gone) host.checkFailed = false
       host.spec = endpoint
       host.gone = false
       if (host.ejectedUntil !== 0) ejected++
@@ -234,6 +254,7 @@ export class ClusterRuntime {
     this.hosts = hosts
     this.ejected = ejected
     this.changed(now)
+    this.health?.update(hosts, now)
   }
 
   private leave(host: HostRuntime): void {

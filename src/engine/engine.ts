@@ -6,6 +6,7 @@ import type { CallEnv } from './call.ts'
 import { ClusterRuntime } from './cluster.ts'
 import { driveWheel } from './driver.ts'
 import { type CallEvents, joinEvents } from './events.ts'
+import type { HealthProbe } from './health.ts'
 import { Inbound } from './inbound.ts'
 import type { Interceptor } from './interceptor.ts'
 import { Outbound } from './outbound.ts'
@@ -28,6 +29,8 @@ export class Engine implements CallEnv {
   /** Code of the app that takes part in its calls. */
   readonly hooks = new AppHooks()
   readonly locality: string
+  /** Set by the transport that can make health checks; without one hosts are what their registry says. */
+  probe: HealthProbe | null = null
   readonly wheel = new TimerWheel()
   snapshot: Snapshot = emptySnapshot
   private readonly runtimes = new Map<string, ClusterRuntime>()

@@ -17,6 +17,8 @@ export interface DialTarget {
   readonly allowedIds: ReadonlySet<string> | undefined
   /** What is offered by ALPN, best first. */
   readonly protocols: readonly string[]
+  /** Neither the attempt nor the connection keeps the process alive. Default false. */
+  readonly background?: boolean
 }
 
 export interface ConnectTimeout extends Error {
@@ -54,6 +56,10 @@ export function dial(
     // After a stall of our own loop the answer may lie unread: give the poll phase its turn before judging.
     setImmediate(() => setImmediate(() => settle(timeoutError(target), null)))
   }, target.timeoutMs)
+  if (target.background === true) {
+    timer.unref()
+    socket.unref()
+  }
   socket.on('error', (error) => settle(error, null))
   socket.once('close', () => settle(new Error('the connection was closed while it was being made'), null))
   socket.once(identity === null ? 'connect' : 'secureConnect', () => {

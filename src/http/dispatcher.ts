@@ -9,6 +9,7 @@ import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
 import { callContext, type Hop } from '../telemetry/context.ts'
 import { HttpExchange } from './exchange.ts'
+import { healthProbe } from './health-probe.ts'
 import { HeldCalls } from './held-calls.ts'
 import { HttpHostLink } from './host-link.ts'
 import { rejectionReply } from './local-reply.ts'
@@ -86,6 +87,7 @@ export class MeshDispatcher extends Dispatcher {
     this.silence = new SilenceWatch(this.wheel, this.underWay)
     this.held = new HeldCalls(this.wheel, (exchange) => exchange.reply(rejectionReply(noConfiguration)))
     this.identity = options.identity
+    options.engine.probe = healthProbe(options.identity)
     this.want = options.want
     this.passthrough = options.passthrough
     this.dialAbsent = options.dialAbsent ?? false

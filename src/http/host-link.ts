@@ -330,12 +330,14 @@ export class HttpHostLink implements HostLink {
   }
 }
 
-function isSecure(endpoint: EndpointSpec, cluster: ClusterSpec): boolean {
+/** Is the endpoint dialled with mutual TLS? */
+export function isSecure(endpoint: EndpointSpec, cluster: ClusterSpec): boolean {
   if (cluster.tls.mode === 'auto') return endpoint.tlsMode === 'mtls'
   return cluster.tls.mode === 'mtls'
 }
 
-function allowedIds(endpoint: EndpointSpec, cluster: ClusterSpec): ReadonlySet<string> | undefined {
+/** Who may answer; undefined = any id of a known trust domain. */
+export function allowedIds(endpoint: EndpointSpec, cluster: ClusterSpec): ReadonlySet<string> | undefined {
   if (endpoint.spiffeId !== null) return new Set([endpoint.spiffeId])
   return cluster.tls.allowedIds.length === 0 ? undefined : new Set(cluster.tls.allowedIds)
 }
