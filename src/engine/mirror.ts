@@ -86,7 +86,8 @@ function shadowRoute(
     edits: shadowEdits(compileRouteEdits(spec, destination, null), mirror.shadowSuffix),
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),
-    spec,
+    // Where there is too much to do, copies go first.
+    spec: { ...spec, retry: null, hedge: null, priority: 'SHEDDABLE' },
   }
 }
 

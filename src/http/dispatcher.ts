@@ -148,6 +148,8 @@ export class MeshDispatcher extends Dispatcher {
   override close(callback?: () => void): Promise<void> | void {
     if (callback === undefined) return new Promise((resolve) => this.close(resolve))
     if (this.state === 'open') this.state = 'closing'
+    // Nobody waits for copies.
+    for (const exchange of [...this.underWay]) if (exchange.call?.route.shadow === true) exchange.abort()
     const finish = () => {
       this.shut()
       queueMicrotask(callback)

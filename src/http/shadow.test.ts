@@ -138,6 +138,14 @@ describe('a shadow', () => {
     expect(broken.shadows).toHaveLength(1)
   })
 
+  it('does not hold up the end of the mesh', async () => {
+    const { client, dispatcher, shadows, reports } = await mirrored({ shadow: () => undefined })
+    await call(dispatcher, 'http://payments/')
+    await until(() => shadows.length === 1)
+    await client.dispatcher.close()
+    expect(reports).toMatchObject([{ result: 'failed' }])
+  })
+
   it('that a gate of its cluster refuses is silent', async () => {
     const { dispatcher, reports } = await mirrored({ canary: { limits: { maxRequests: 0 } } })
     expect(await call(dispatcher, 'http://payments/')).toMatchObject({ status: 200 })
