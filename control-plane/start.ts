@@ -113,9 +113,10 @@ async function start(
   })
   const ads = new AdsServer({ clients, clock, logger, quota, events: metrics.discovery })
   const { trustDomain, rootNamespace, domain, outboundTrafficPolicy } = o
+  const settings = { trustDomain, rootNamespace, domain, outboundTrafficPolicy }
   const revisions: Revisions = new Revisions({
     ...{ store, clock, logger, translate },
-    settings: { trustDomain, rootNamespace, domain, outboundTrafficPolicy },
+    settings,
     trustBundles: () => new Map([[trustDomain, [authority.rootPem]]]),
     publish: async (translation, since) => {
       await ads.push(translation)
@@ -160,6 +161,7 @@ async function start(
       clients: () => clients.list(clock.now()),
       revision: () => revisions.status,
       translation: () => revisions.translation,
+      settings,
       faults: () => ads.faults,
       trustBundlePem: authority.rootPem,
     },

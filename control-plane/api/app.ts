@@ -8,6 +8,7 @@ import { mountExplain } from './explain.ts'
 import { mountObjects } from './objects.ts'
 import { mountOperations } from './operations.ts'
 import { problem } from './problem.ts'
+import { mountState } from './state.ts'
 
 export interface AdminAppOptions {
   readonly context: AdminContext
@@ -53,6 +54,7 @@ export function adminApp({ context, token, host, logger }: AdminAppOptions): Hon
   // Before /v1/:kind, which takes any name.
   mountOperations(app, context)
   mountExplain(app, context)
+  mountState(app, context)
   mountObjects(app, context)
   app.notFound((c) => problem(404, 'Not Found', `${c.req.method} ${c.req.path} does not exist`))
   app.onError((error) => {

@@ -2,7 +2,7 @@ import type { ApplyOptions, ApplyOutcome } from '../apply.ts'
 import type { ClientStatus } from '../discovery/status.ts'
 import type { RevisionStatus } from '../revisions.ts'
 import type { Store } from '../store/store.ts'
-import type { Translation } from '../translate/types.ts'
+import type { MeshSettings, Translation } from '../translate/types.ts'
 
 export interface TokenRequest {
   readonly service: string
@@ -30,6 +30,8 @@ export interface AdminContext {
   readonly createToken: (request: TokenRequest, actor: string) => Promise<CreatedToken>
   readonly clients: () => readonly ClientStatus[]
   readonly revision: () => RevisionStatus
+  /** Before MeshConfig. */
+  readonly settings: MeshSettings
   /** What is being served. */
   readonly translation: () => Translation
   /** Problems of what is being served. */

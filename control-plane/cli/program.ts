@@ -5,6 +5,7 @@ import { deleteCommand } from './delete.ts'
 import { explainCommand } from './explain.ts'
 import { explain, Failure } from './failure.ts'
 import { getCommand } from './get.ts'
+import { replayCommand } from './replay.ts'
 import { schemaCommand } from './schema.ts'
 import { statusCommand } from './status.ts'
 import { tokenCommand } from './token.ts'
@@ -21,6 +22,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     applyCommand(),
     getCommand(),
     explainCommand(),
+    replayCommand(),
     deleteCommand(),
     tokenCommand(),
     schemaCommand(),

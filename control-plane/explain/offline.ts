@@ -11,6 +11,8 @@ export interface OfflineMesh {
   readonly text: string
   /** Named in problems. */
   readonly file?: string
+  /** What is stored already; the text changes those that it names. Default: nothing. */
+  readonly objects?: readonly StoredObject[]
   readonly endpoints: readonly EndpointRecord[]
   /** Besides those of `endpoints`: services that have none now. */
   readonly services?: readonly ServiceRecord[]
@@ -29,7 +31,8 @@ export function offlineTranslation(mesh: OfflineMesh): Translation {
   const parsed = parseDocuments(mesh.text, mesh.file)
   const endpoints = [...mesh.endpoints]
   const services = [...(mesh.services ?? [])]
-  const existing = { objects: [], endpoints, services }
+  const before = mesh.objects ?? []
+  const existing = { objects: [...before], endpoints, services }
   const options = {
     namespace: mesh.namespace ?? 'default',
     rootNamespace: settings.rootNamespace,
@@ -38,14 +41,23 @@ export function offlineTranslation(mesh: OfflineMesh): Translation {
   const { objects, problems } = validateBatch(parsed.documents, existing, options)
   const all = [...parsed.problems, ...problems]
   if (all.some((p) => p.severity === 'error')) throw new ConfigError(all)
-  return translate(
-    { revision: 1, settings, objects: objects.map(stored), endpoints, services, trustBundles: new Map() },
-    null,
-  )
+  const named = new Set(objects.map(keyOf))
+  const merged = [
+    ...before.filter((object) => !named.has(keyOf(object))),
+    ...objects.map((input, i) => stored(input, before, i)),
+  ]
+  return translate({ revision: 1, settings, objects: merged, endpoints, services, trustBundles: new Map() }, null)
 }
 
-/** As the store would give it back; the first of the text is the oldest. */
-function stored(input: ObjectInput, i: number): StoredObject {
-  const uid = `${input.kind}/${input.namespace}/${input.name}`
-  return { ...input, uid, generation: 1, revision: i + 1, createdAt: i + 1, updatedAt: i + 1, updatedBy: 'files' }
+/** As the store would give it back: a change keeps its age, and what is new is younger than all, in the order of the text. */
+function stored(input: ObjectInput, before: readonly StoredObject[], i: number): StoredObject {
+  const same = before.find((object) => keyOf(object) === keyOf(input))
+  if (same !== undefined) return { ...same, ...input, generation: same.generation + 1 }
+  const at = before.reduce((latest, { createdAt }) => Math.max(latest, createdAt), 0) + i + 1
+  const revision = before.reduce((latest, object) => Math.max(latest, object.revision), 0) + i + 1
+  return { ...input, uid: keyOf(input), generation: 1, revision, createdAt: at, updatedAt: at, updatedBy: 'files' }
+}
+
+function keyOf({ kind, namespace, name }: ObjectInput): string {
+  return `${kind}/${namespace}/${name}`
 }

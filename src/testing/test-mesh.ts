@@ -1,5 +1,6 @@
 import { clientSnapshot } from '../../control-plane/explain/client-snapshot.ts'
 import { type AskedClient, viewOf } from '../../control-plane/explain/explain-for.ts'
+import { type ImaginedEndpoint, type ImaginedService, imagineEndpoints } from '../../control-plane/explain/imagine.ts'
 import { offlineTranslation } from '../../control-plane/explain/offline.ts'
 import type { EndpointRecord } from '../../control-plane/store/store.ts'
 import type { MeshSettings } from '../../control-plane/translate/types.ts'
@@ -19,20 +20,8 @@ import { VirtualTime } from './virtual-time.ts'
 /** Configuration: YAML or JSON text, or the objects themselves. */
 export type TestResources = string | readonly object[]
 
-export interface TestEndpoint {
-  readonly labels?: Readonly<Record<string, string>>
-  /** "region/zone/subzone" */
-  readonly locality?: string
-  /** 1 to 1,000; default 1. */
-  readonly weight?: number
-  /** Default HEALTHY. */
-  readonly health?: EndpointRecord['health']
-}
-
-export interface TestService {
-  /** Its instances; a number stands for so many without labels of their own. */
-  readonly endpoints: number | readonly TestEndpoint[]
-}
+export type TestEndpoint = ImaginedEndpoint
+export type TestService = ImaginedService
 
 export interface TestMeshOptions {
   readonly resources?: TestResources
@@ -98,7 +87,7 @@ export class TestMesh implements TestEnv {
   readonly #byAddress = new Map<string, TestPeer>()
   readonly #options: TestMeshOptions
   readonly #authorities = new Set<string>()
-  #endpoints: EndpointRecord[] = []
+  #endpoints: EndpointRecord[]
   #resources: TestResources
 
   /** @internal Use `createTestMesh`. */
@@ -108,7 +97,12 @@ export class TestMesh implements TestEnv {
     const { random } = new Dice(options.seed ?? 1, 1)
     this.#engine = new Engine({ clock: this.time, random, events: null })
     this.time.drive(this.#engine.wheel)
-    for (const [i, [name, service]] of Object.entries(options.services).entries()) this.#addService(name, service, i)
+    this.#endpoints = imagineEndpoints(options.services)
+    for (const { instanceId, address, port } of this.#endpoints) {
+      const peer = new TestPeer(instanceId, address, port)
+      this.#peers.set(peer.name, peer)
+      this.#byAddress.set(`${address}:${port}`, peer)
+    }
     this.#apply()
   }
 
@@ -204,23 +198,6 @@ export class TestMesh implements TestEnv {
   /** @internal */
   peerAt(host: HostRuntime): TestPeer | undefined {
     return this.#byAddress.get(`${host.spec.address}:${host.spec.port}`)
-  }
-
-  #addService(key: string, { endpoints }: TestService, serviceIndex: number): void {
-    const [service = '', namespace = 'default'] = key.split('.')
-    const list = typeof endpoints === 'number' ? Array.from({ length: endpoints }, () => ({})) : endpoints
-    list.forEach(({ labels = {}, locality = '', weight = 1, health = 'HEALTHY' }: TestEndpoint, i) => {
-      const peer = new TestPeer(`${key}/${i}`, `10.${serviceIndex}.${i >> 8}.${(i & 255) + 1}`, 8080)
-      const { address, port } = peer
-      this.#peers.set(peer.name, peer)
-      this.#byAddress.set(`${address}:${port}`, peer)
-      this.#endpoints.push({
-        ...{ service, namespace, address, port, locality, weight, health },
-        labels: { ...labels, app: service },
-        spiffeId: `spiffe://cluster.local/ns/${namespace}/sa/${service}`,
-        instanceId: peer.name,
-      })
-    })
   }
 
   #want(url: string): void {
