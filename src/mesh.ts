@@ -242,7 +242,7 @@ export class Mesh {
         'ERR_INMESH_INVALID_OPTION',
         `url is ${JSON.stringify(request.url)}: expected an absolute URL`,
       )
-    return explain(this.#engine, request)
+    return explain(this.#engine, request, { passthrough: this.#options.dialAbsent })
   }
 
   /**
