@@ -133,7 +133,8 @@ function targetOf(
   }: { cors: Cors | null; fault: FaultGate | null; mirror: Mirror | null; hooks: RouteHooks },
 ): Target {
   const { name } = spec
-  if (cluster.spec.kind === 'passthrough') return { kind: 'passthrough', name }
+  if (cluster.spec.kind === 'passthrough')
+    return { kind: 'passthrough', name, edits: compileRouteEdits(spec, destination, cors) }
   const hedge = spec.hedge === null ? null : new Hedge(spec.hedge, cluster)
   const gated = gates(spec, cluster, fault, hedge)
   const policies = hooks.gate === null ? gated : [hooks.gate, ...gated]

@@ -97,7 +97,7 @@ function shadowEdits(real: RouteEdits | null, suffix: boolean): RouteEdits | nul
   return {
     path: (path) => (real === null ? path : real.path(path)),
     authority: (authority) => shadowOf(real === null ? authority : real.authority(authority)),
-    request: (headers, call) => real?.request(headers, call),
+    request: (headers, view) => real?.request(headers, view),
     response: null,
     local: null,
   }

@@ -1,11 +1,10 @@
 import type { HeaderEdit, RouteSpec, WeightedCluster } from '../model/route.ts'
-import type { Call } from './call.ts'
 import { type Cors, joinResponseEdits } from './cors.ts'
 import { compileEdits, editList, editRecord } from './edits.ts'
 import type { FormatView, ResponseHeaders } from './format.ts'
 import { compileCookies } from './hash-policy.ts'
 import { compilePathRewrite } from './path-rewrite.ts'
-import type { ResponseEdits, RouteEdits } from './route.ts'
+import type { RequestEditView, ResponseEdits, RouteEdits } from './route.ts'
 
 /** What a route and one of its destinations change; null = nothing. */
 export function compileRouteEdits(
@@ -16,18 +15,17 @@ export function compileRouteEdits(
   const { rewrite } = spec
   const path = rewrite === null || rewrite.path === null ? same : compilePathRewrite(rewrite.path, spec.match.path)
   const authority = cluster?.authority ?? rewrite?.authority ?? null
-  const request = both(cluster?.headers?.request, spec.headers?.request)
+  const requested = both(cluster?.headers?.request, spec.headers?.request)
   // CORS has the last word: what the peer said of origins is not what the route says.
   const own = joinResponseEdits(compileResponseEdits(spec, cluster), compileCookies(spec.hash))
   const response = joinResponseEdits(own, cors?.response ?? null)
-  if (path === same && authority === null && request.length === 0 && response === null) return null
-  const edits = compileEdits(request)
+  if (path === same && authority === null && requested.length === 0 && response === null) return null
+  const edits = compileEdits(requested)
   return {
     path,
     authority: authority === null ? same : () => authority,
-    request(headers: string[], call: Call) {
-      if (edits.length > 0)
-        editList(edits, headers, { request: call.exchange, call, response: null, routeName: spec.name })
+    request(headers: string[], { request, call }: RequestEditView) {
+      if (edits.length > 0) editList(edits, headers, { request, call, response: null, routeName: spec.name })
     },
     response,
     local: cors?.response ?? null,

@@ -6,13 +6,12 @@ import { Call } from '../engine/call.ts'
 import { DEADLINE_SLACK_MS } from '../engine/deadline.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { Exchange } from '../engine/exchange.ts'
-import type { FormatView } from '../engine/format.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import type { Shadow } from '../engine/mirror.ts'
 import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
 import type { RetryTree } from '../engine/retry-tree.ts'
-import type { Route } from '../engine/route.ts'
+import type { PassthroughTarget, Route } from '../engine/route.ts'
 import { callContext, type Hop } from '../telemetry/context.ts'
 import type { AnswerDigest } from './answer-digest.ts'
 import { HttpAttempt } from './attempt.ts'
@@ -52,6 +51,8 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   rawTrailers: RawHeaders = null
   /** null = the body is nothing, or can be sent any number of times. */
   readonly replay: ReplayBody | null
+  /** Its route leads out of the mesh; null = it has none, or another one. */
+  outside: PassthroughTarget | null = null
   /** What mirrors compare with; null = nothing. */
   digest: AnswerDigest | null = null
   private delivering: Controller | null = null
@@ -129,7 +130,11 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   reject(rejection: Rejection, cause: unknown): void {
     if (this.done) return
     if (this.started || rejection.status === 0) this.fail(this.errorOf(rejection, cause))
-    else this.reply(rejectionReply(rejection, this.call?.route.edits?.local ?? null, this.formatView(null)))
+    else {
+      const { call } = this
+      const view = call === null ? null : { request: this, call, response: null, routeName: call.route.name }
+      this.reply(rejectionReply(rejection, call?.route.edits?.local ?? null, view))
+    }
   }
 
   /** Whether an error of a try is none of its host: the caller's body broke, or its handler threw. */
@@ -159,7 +164,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
       engine.events?.localReply?.(this, target, engine.clock.now())
       const view = { request: this, call: null, response: null, routeName: target.name }
       this.reply(rejectionReply(target.rejection, target.edits, view))
-    } else this.dispatcher.relay(this)
+    } else {
+      this.outside = target
+      this.dispatcher.relay(this)
+    }
   }
 
   /** On with it, by a route that is known. */
@@ -312,13 +320,11 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   }
 
   private edited(headers: Headers, raw: RawHeaders): RawHeaders {
-    const edits = this.call?.route.edits?.response ?? null
-    return edits === null ? raw : editResponse(edits, headers, raw, this.formatView(headers)!)
-  }
-
-  private formatView(response: Headers | null): FormatView | null {
+    const route = this.call?.route ?? this.outside
+    const edits = route?.edits?.response ?? null
+    if (route === null || edits === null) return raw
     const { call } = this
-    return call === null ? null : { request: this, call, response, routeName: call.route.name }
+    return editResponse(edits, headers, raw, { request: this, call, response: headers, routeName: route.name })
   }
 
   private commit(controller: Controller): void {

@@ -1,6 +1,8 @@
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import type { RouteEdits } from '../engine/route.ts'
 import type { HttpExchange } from './exchange.ts'
+import { flatHeaders } from './headers.ts'
 
 type Controller = Dispatcher.DispatchController
 type Headers = Record<string, string | string[] | undefined>
@@ -17,7 +19,15 @@ export class Relay implements Dispatcher.DispatchHandler {
   start(plain: Dispatcher): void {
     const { exchange } = this
     const body = exchange.bodyForTry() as Dispatcher.DispatchOptions['body']
-    plain.dispatch({ ...exchange.options, body }, this)
+    const edits = exchange.outside?.edits ?? null
+    if (edits === null) plain.dispatch({ ...exchange.options, body }, this)
+    else {
+      const { query: _inPath, ...options } = exchange.options
+      plain.dispatch(
+        { ...options, path: edits.path(exchange.path), headers: editedHeaders(edits, exchange), body },
+        this,
+      )
+    }
   }
 
   /** The caller lost interest. */
@@ -50,4 +60,18 @@ export class Relay implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Controller | null, error: Error): void {
     this.exchange.fail(error)
   }
+}
+
+/** What the route changes, without the marks by which proxies tell each other: nobody of the mesh reads them there. */
+function editedHeaders(edits: RouteEdits, exchange: HttpExchange): string[] {
+  const headers = flatHeaders(exchange.headers) as string[]
+  const at = headers.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
+  const before = at < 0 ? exchange.authority : headers[at + 1]!
+  const authority = edits.authority(before)
+  if (authority !== before) {
+    if (at < 0) headers.push('host', authority)
+    else headers[at + 1] = authority
+  }
+  edits.request(headers, { request: exchange, call: null })
+  return headers
 }

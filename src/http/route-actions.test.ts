@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
+import { Agent } from 'undici'
 import { afterEach, describe, expect, it } from 'vitest'
 import { call, meshClient, type TestClient } from '../../test/support/mesh-client.ts'
 import type { CorsSpec, FaultSpec, HeaderEdit, RouteSpec } from '../model/route.ts'
@@ -90,6 +91,30 @@ describe('a route', () => {
     expect(response2.headers.get('server')).toBeNull()
     expect(response2.headers.getSetCookie()).toEqual(['a=1', 'b=2', 'c=3'])
     await response2.text()
+  })
+
+  it('that leads out of the mesh still edits', async () => {
+    const plain = new Agent()
+    closing.push(() => plain.close())
+    const server = createServer(echo).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as { port: number }
+    const authority = `127.0.0.1:${port}`
+    const headers = { request: [set('x-a', '%REQ(x-b)%')], response: [set('x-old', '%ROUTE_NAME%')] }
+    const rewrite = { path: { kind: 'full', value: '/new' }, authority: 'api.example' } as const
+    const route = { headers, rewrite }
+    const services = { [authority]: { endpoints: [], cluster: { kind: 'passthrough' as const }, route } }
+    const client = meshClient(services, { passthrough: plain })
+    closing.push(
+      () => server.close(),
+      () => client.close(),
+    )
+    const asked = { headers: { 'X-B': 'b' }, query: { q: 1 } }
+    const answer = await call(client.dispatcher, `http://${authority}/`, asked)
+    expect(answer.headers['x-old']).toBe('default')
+    const seen = JSON.parse(answer.text)
+    expect(seen).toMatchObject({ url: '/new?q=1', headers: { host: 'api.example', 'x-a': 'b', 'x-b': 'b' } })
+    expect(seen.headers['x-envoy-original-path']).toBeUndefined()
   })
 
   it('redirects', async () => {
