@@ -58,6 +58,12 @@ export class InboundExchange implements InboundRequest, RequestHead, Hop {
       if ((args[0] as number) >= 400) this.setHeader(SPENT_HEADER, '1')
       return writeHead.apply(this, args)
     }
+    // Over HTTP/2 an answer without a body never comes by writeHead.
+    const end = response.end as (this: ServerResponse, ...args: unknown[]) => ServerResponse
+    response.end = function (this: ServerResponse, ...args: unknown[]) {
+      if (!this.headersSent && this.statusCode >= 400) this.setHeader(SPENT_HEADER, '1')
+      return end.apply(this, args)
+    }
   }
 
   get remoteAddress(): string {

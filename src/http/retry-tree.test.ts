@@ -44,6 +44,12 @@ describe('a chain of four services whose last fails every call', () => {
     expect(guarded.seen).toEqual([20, 20, 20, 80])
   })
 
+  it('is repeated by one service over HTTP/2 too', async () => {
+    const guarded = await chain({ ca, http2: true, retryBudget: generous })
+    expect(await amplification(guarded, 20)).toBe(4)
+    expect(guarded.seen).toEqual([20, 20, 20, 80])
+  })
+
   it('is repeated by one service too when those between answer with a status of their own', async () => {
     const guarded = await chain({ ca, retryBudget: generous, retry: { ...quick, retryOn: ['5xx'] }, answer: () => 500 })
     await amplification(guarded, 10)

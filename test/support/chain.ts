@@ -21,6 +21,8 @@ export interface ChainOptions {
   readonly route?: Partial<RouteSpec>
   /** Servers of the mesh with certificates of this authority; absent = plain node:http, which knows nothing of its callers. */
   readonly ca?: TestCa
+  /** HTTP/2 between them; needs `ca`. */
+  readonly http2?: boolean
   /** The last service. */
   readonly last: RequestListener
   /** Asked before each request is handled; true = it was dealt with. */
@@ -49,7 +51,7 @@ export async function startChain(options: ChainOptions): Promise<Chain> {
       endpoints: [{ port, ...(ca === undefined ? {} : { tlsMode: 'mtls' as const }) }],
       retry: options.retry,
       route: options.route ?? {},
-      cluster: { retryBudget: options.retryBudget },
+      cluster: { retryBudget: options.retryBudget, protocol: options.http2 === true ? 'h2' : 'http1' },
     }
     const made = meshClient({ next: service }, ca === undefined ? {} : { identity: identityOf(ca, 'caller') })
     closing.push(() => made.close())
@@ -68,6 +70,7 @@ export async function startChain(options: ChainOptions): Promise<Chain> {
         identity: identityOf(ca, `s${at}`),
         inbound: () => permissive,
         clock: systemClock,
+        http2: options.http2 === true,
       })
       server = mesh.server
     }
