@@ -75,7 +75,12 @@ export class Mesh {
         hooks: () => this.#engine.hooks.counters,
       },
     })
-    this.#engine = new Engine({ clock: systemClock, random: systemRandom, events: this.#telemetry.events })
+    this.#engine = new Engine({
+      clock: systemClock,
+      random: systemRandom,
+      events: this.#telemetry.events,
+      locality: options.workload.locality,
+    })
     this.#engine.hooks.trouble = ({ interceptor, hook, error, elapsedMs }) => {
       const what = error === null ? 'a hook took long; it holds up everything' : 'a hook failed; its errors are counted'
       options.logger.warn(what, { interceptor, hook, ...(error === null ? { elapsedMs } : { error: String(error) }) })

@@ -121,7 +121,7 @@ describe('an explanation', () => {
       'draining: it is about to leave',
       'unhealthy',
       'priority 1 waits until those before it are not enough',
-      'ejected by outlier detection, for 2 s more',
+      'ejected by outlier detection (consecutive-5xx), for 2 s more',
     ])
     expect(explained.refusal).toBeNull()
     while (lab.cluster.breaker!.state === 'closed') lab.answers(1, 500)

@@ -38,12 +38,14 @@ export function explainLevels(cluster: ClusterRuntime, now: number): ExplainedLe
 function whyNot(host: HostRuntime, now: number): string {
   if (host.ejectedUntil !== 0) {
     const left = host.ejectedUntil - now
-    return left > 0
-      ? `ejected by outlier detection, for ${duration(left)} more`
-      : 'ejected by outlier detection, until its next sweep'
+    const by = `ejected by outlier detection (${host.outlier.reason})`
+    return left > 0 ? `${by}, for ${duration(left)} more` : `${by}, until its next sweep`
   }
   if (host.spec.health === 'DRAINING') return 'draining: it is about to leave'
   if (host.spec.health !== 'HEALTHY') return 'unhealthy'
+  if (host.checkFailed) return 'its health checks fail'
+  if (host.backedOffUntil > now)
+    return `refused connections: taken only when nobody else is there, for ${duration(host.backedOffUntil - now)} more`
   if (host.checkFailed) return 'its health checks fail'
   if (host.backedOffUntil > now)
     return `passed over for ${duration(host.backedOffUntil - now)} more: it refused connections`
