@@ -72,6 +72,7 @@ export class Mesh {
         configAgeSeconds: () => this.#link.xds.status().lastUpdateAgeMs / 1000,
         certificateExpirySeconds: () => ((this.#link.identity.current?.notAfter ?? 0) - Date.now()) / 1000,
         xdsNacks: () => this.#nacks,
+        coalesced: () => this.dispatcher.coalescer.shared,
         hooks: () => this.#engine.hooks.counters,
       },
     })

@@ -7,6 +7,7 @@ import type { Classification, ClassifiedResponse, InterceptedRequest, Intercepto
 import { Classified } from './outcome.ts'
 import type { Policy } from './policy.ts'
 import { grpcStatusOf, Rejection } from './rejection.ts'
+import type { Route } from './route.ts'
 import { withoutPort } from './virtual-host.ts'
 
 /** ms; a hook that takes longer is told of once. */
@@ -201,6 +202,11 @@ class HookGate implements Policy {
     }
     return undefined
   }
+}
+
+/** Whether a hook of the app sees the requests of a route first. */
+export function hasGate({ policies }: Route): boolean {
+  return policies[0] instanceof HookGate
 }
 
 class HookClassifier implements Classifier {

@@ -8,6 +8,7 @@ import type { TimerWheel } from '../engine/time.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
 import { callContext, type Hop } from '../telemetry/context.ts'
+import { Coalescer } from './coalesce.ts'
 import { HttpExchange } from './exchange.ts'
 import { healthProbe } from './health-probe.ts'
 import { HeldCalls } from './held-calls.ts'
@@ -62,6 +63,8 @@ export class MeshDispatcher extends Dispatcher {
   private readonly clock: Clock
   /** @internal */
   readonly silence: SilenceWatch
+  /** @internal */
+  readonly coalescer = new Coalescer()
   private readonly wheel: TimerWheel
   private readonly engine: Engine
   private readonly identity: IdentityState | null

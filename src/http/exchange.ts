@@ -15,6 +15,7 @@ import type { PassthroughTarget, Route } from '../engine/route.ts'
 import { callContext, type Hop } from '../telemetry/context.ts'
 import type { AnswerDigest } from './answer-digest.ts'
 import { HttpAttempt } from './attempt.ts'
+import type { Flight } from './coalesce.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
 import { type HeaderList, hasOverride, headerList, headerOf, linesOf } from './headers.ts'
 import { editResponse, type LocalReply, rejectionReply, withoutLocalHeaders } from './local-reply.ts'
@@ -55,6 +56,8 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   outside: PassthroughTarget | null = null
   /** What mirrors compare with; null = nothing. */
   digest: AnswerDigest | null = null
+  /** Whose answer is shared, its own or another's; null = nobody's. */
+  flight: Flight | null = null
   private delivering: Controller | null = null
   private relayed: Relay | null = null
   private started = false
@@ -159,8 +162,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   /** Configuration is there: on with it. */
   run(engine: Engine, outbound: Outbound): void {
     const target = outbound.match(this, engine.random)
-    if (target.kind === 'route') this.runOn(engine, target)
-    else if (target.kind === 'direct') {
+    if (target.kind === 'route') {
+      const { coalesce } = target.spec
+      if (coalesce === null || !this.dispatcher.coalescer.joins(this, engine, target)) this.runOn(engine, target)
+    } else if (target.kind === 'direct') {
       engine.events?.localReply?.(this, target, engine.clock.now())
       const view = { request: this, call: null, response: null, routeName: target.name }
       this.reply(rejectionReply(target.rejection, target.edits, view))
@@ -196,13 +201,18 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
 
   pause(): void {
     this.paused = true
-    this.delivering?.pause()
+    if (this.flight === null || this.flight.holdsBack(this)) this.delivering?.pause()
   }
 
   resume(): void {
     this.paused = false
     this.heard = true
     this.delivering?.resume()
+  }
+
+  /** Nobody waits for its answer any more but its own reader. */
+  unheld(): void {
+    if (this.paused) this.delivering?.pause()
   }
 
   // What the delivering try brings. A handler that throws gets undici's treatment: the try is aborted with its error.
@@ -219,6 +229,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     const raw = withoutLocalHeaders(headers, controller.rawHeaders)
     if (this.digest !== null) this.digest.head(status, headers)
     this.rawHeaders = this.edited(headers, raw)
+    if (this.flight !== null) this.flight.head(status, headers, this.rawHeaders)
     this.idleMs = idleMs
     this.heard = true
     this.dispatcher.silence.expect(idleMs, now)
@@ -240,6 +251,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     if (this.done) return
     this.heard = true
     if (this.digest !== null) this.digest.data(chunk)
+    if (this.flight !== null) this.flight.data(chunk)
     try {
       this.handler.onResponseData?.(this, chunk)
     } catch (error) {
@@ -252,6 +264,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     if (this.done) return
     this.rawTrailers = controller.rawTrailers
     if (this.digest !== null) this.digest.complete()
+    if (this.flight !== null) this.flight.complete()
     this.finish()
     try {
       this.handler.onResponseEnd?.(this, trailers)
@@ -277,6 +290,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   reply(local: LocalReply): void {
     if (this.done) return
     this.started = true
+    if (this.flight !== null) this.flight.replied(local)
     this.rawHeaders = local.rawHeaders
     try {
       this.handler.onResponseStart?.(this, local.status, local.headers, STATUS_CODES[local.status] ?? '')
@@ -337,6 +351,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
     this.done = true
     this.delivering = null
     this.replay?.destroy(this.reason ?? undefined)
+    if (this.flight !== null) this.flight.over(this, this.reason)
     if (this.digest !== null) this.digest.finish(this.call?.status ?? 0)
     this.dispatcher.ended(this)
   }

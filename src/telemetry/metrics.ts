@@ -13,6 +13,8 @@ export interface MetricSources {
   configAgeSeconds?(): number
   /** Seconds until the own certificate ends; negative when it has. */
   certificateExpirySeconds?(): number
+  /** Requests that were answered with the answer to another, by cluster. */
+  coalesced?(): ReadonlyMap<string, number>
   /** Code of the app that takes part in its calls. */
   hooks?(): Iterable<HookCounters>
   /** Resources refused so far. */
@@ -176,6 +178,12 @@ export class Metrics {
       ),
       new MetricFamily('inmesh_plaintext_requests_total', 'Requests without mTLS, by caller address', 'counter', () =>
         samples(this.#plaintextBy, 'source_address', (n) => n),
+      ),
+      new MetricFamily(
+        'inmesh_coalesced_requests_total',
+        'Requests answered with the answer to another',
+        'counter',
+        () => samples(sources.coalesced?.() ?? new Map<string, number>(), 'cluster', (n) => n),
       ),
       new MetricFamily('inmesh_interceptor_errors_total', 'Hooks of the app that threw', 'counter', () =>
         hookSamples(sources, (h) => [['', h.errors]]),
