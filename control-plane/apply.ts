@@ -1,6 +1,6 @@
 import { ConfigError, type Problem } from '../src/errors.ts'
 import { parseDocuments, validateBatch } from './resources/index.ts'
-import type { ApplyResult, Cursor, ObjectKey, Store } from './store/store.ts'
+import type { ApplyResult, Cursor, ObjectKey, Store, StoreOp } from './store/store.ts'
 
 export interface ApplyOptions {
   /** For the audit log. Default "admin". */
@@ -15,6 +15,8 @@ export interface ApplyOptions {
   readonly domain?: string
   /** That the control plane was started with. Default "cluster.local". */
   readonly trustDomain?: string
+  /** What is stored and not in the text goes: the text is all there is. Default false. */
+  readonly replace?: boolean
   /** Named in problems. */
   readonly file?: string
 }
@@ -34,9 +36,19 @@ const MAX_OBJECT = 256 * 1024
  * @throws ConfigError with every problem found, and nothing was written
  */
 export async function applyText(store: Store, text: string, options: ApplyOptions = {}): Promise<ApplyOutcome> {
-  const { actor = 'admin', dryRun = false, namespace, rootNamespace, domain, trustDomain, file } = options
+  const {
+    actor = 'admin',
+    dryRun = false,
+    replace = false,
+    namespace,
+    rootNamespace,
+    domain,
+    trustDomain,
+    file,
+  } = options
   const parsed = parseDocuments(text, file)
-  const existing = await store.snapshot()
+  const stored = await store.snapshot()
+  const existing = replace ? { ...stored, objects: [] } : stored
   const { objects, problems: found } = validateBatch(parsed.documents, existing, {
     ...{ namespace, rootNamespace, domain, trustDomain },
   })
@@ -46,14 +58,14 @@ export async function applyText(store: Store, text: string, options: ApplyOption
     const message = `is larger than ${MAX_OBJECT / 1024} KiB`
     problems.push({ severity: 'error', message, subject: `${kind}/${ns}/${name}` })
   }
-  if (parsed.documents.length === 0 && problems.length === 0)
+  if (parsed.documents.length === 0 && problems.length === 0 && !replace)
     problems.push({ severity: 'error', message: 'there is no document in it', ...(file === undefined ? {} : { file }) })
   if (problems.some((p) => p.severity === 'error')) {
     if (!dryRun) await audit(store, actor, `${objects.length} objects`, problems[0]!.message, 'refused')
     throw new ConfigError(problems)
   }
   const { cursor, results } = await store.apply(
-    objects.map((put) => ({ put })),
+    [...objects.map((put) => ({ put })), ...(replace ? stale(stored.objects, objects) : [])],
     { actor, dryRun },
   )
   if (!dryRun) {
@@ -61,6 +73,14 @@ export async function applyText(store: Store, text: string, options: ApplyOption
       if (change !== 'unchanged') await audit(store, actor, `${key.kind}/${key.namespace}/${key.name}`, change, 'ok')
   }
   return { cursor, results, warnings: problems }
+}
+
+function stale(stored: readonly ObjectKey[], kept: readonly ObjectKey[]): StoreOp[] {
+  const name = ({ kind, namespace, name }: ObjectKey) => `${kind}/${namespace}/${name}`
+  const staying = new Set(kept.map(name))
+  return stored
+    .filter((object) => !staying.has(name(object)))
+    .map(({ kind, namespace, name }) => ({ delete: { kind, namespace, name } }))
 }
 
 function audit(store: Store, actor: string, subject: string, detail: string, result: 'ok' | 'refused'): Promise<void> {

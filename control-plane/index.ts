@@ -3,6 +3,20 @@
 export type { CreatedToken, TokenRequest } from './api/context.ts'
 export type { ApplyOptions, ApplyOutcome } from './apply.ts'
 export { type IssueCertificateOptions, type IssuedCertificate, issueCertificate } from './ca/issue-certificate.ts'
+export {
+  authorizationPolicy,
+  defineMesh,
+  destinationRule,
+  type MeshDefinition,
+  meshConfig,
+  peerAuthentication,
+  type ResourceInput,
+  rateLimit,
+  servicePolicy,
+  sidecar,
+  trafficSplit,
+  virtualService,
+} from './definition.ts'
 export type { ClientStatus, ClientTypeStatus } from './discovery/status.ts'
 export type { ControlPlaneOptions } from './options.ts'
 export { applyPolicy, computeTrafficSplit, type ServicePolicyRow } from './resources/index.ts'

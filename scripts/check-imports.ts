@@ -22,6 +22,9 @@ const layers: readonly (readonly [prefix: string, allowed: readonly string[]])[]
   ['src/grpc/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
   // A whole mesh in memory: both planes.
   ['src/testing/', ['src/', 'control-plane/']],
+  // The control plane in this process: types, and one dynamic import.
+  ['src/embedded.ts', ['src/', 'control-plane/embedded.ts', 'control-plane/definition.ts']],
+  ['src/index.ts', ['src/', 'control-plane/definition.ts']],
   ['src/', ['src/']],
   // Explains by the engine what a client would do: the one part of the control plane that runs a data plane.
   ['control-plane/explain/', ['control-plane/', 'src/engine/', 'src/xds/', 'src/model/', 'src/errors.ts']],

@@ -41,6 +41,7 @@ export class ControlPlaneLink {
     const spiffeId = parseSpiffeId(spiffeIdOf(workload))
     if ('failure' in spiffeId) throw new InmeshError('ERR_INMESH_INVALID_OPTION', spiffeId.message)
     this.identity = new IdentityState({ trustDomain: workload.trustDomain })
+    if (typeof options.controlPlane !== 'string') throw new TypeError('an embedded control plane has no address yet')
     const channel = new ControlPlaneChannel(options.controlPlane, this.identity)
     const transport = grpcTransport(() => ({
       target: channel.address,

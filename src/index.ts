@@ -1,4 +1,19 @@
 export {
+  authorizationPolicy,
+  defineMesh,
+  destinationRule,
+  type MeshDefinition,
+  meshConfig,
+  peerAuthentication,
+  type ResourceInput,
+  rateLimit,
+  servicePolicy,
+  sidecar,
+  trafficSplit,
+  virtualService,
+} from '../control-plane/definition.ts'
+export type { EmbeddedControlPlane } from './embedded.ts'
+export {
   type ExplainedFilter,
   type ExplainedRbacPolicy,
   formatInboundExplanation,

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import type { Problem } from './errors.ts'
 
 /** What `mesh.on(name, listener)` tells. */
 export interface MeshEventMap {
@@ -10,6 +11,8 @@ export interface MeshEventMap {
   warning: [{ typeUrl: string; name: string; message: string }]
   /** A certificate was obtained. `notAfter`: wall clock ms. */
   certificate: [{ spiffeId: string; serialNumber: string; notAfter: number }]
+  /** Something is wrong with a changed source of the embedded control plane; after an error the last good one stays. */
+  problem: [Problem]
   /** The configuration stream came up or was lost. */
   connected: [{ connected: boolean; reason: string }]
 }

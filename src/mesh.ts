@@ -1,6 +1,7 @@
 import type { RequestListener, Server } from 'node:http'
 import { Agent } from 'undici'
 import { ControlPlaneLink } from './control-plane-link.ts'
+import { type EmbeddedMember, embeddedSource, joinEmbedded } from './embedded.ts'
 import { Engine } from './engine/engine.ts'
 import { explain } from './engine/explain/explain.ts'
 import { explainInbound, type InboundAsk, type InboundExplanation } from './engine/explain/explain-inbound.ts'
@@ -50,6 +51,8 @@ export class Mesh {
   readonly #telemetry: Telemetry
   readonly #passthrough = new Agent()
   readonly #events = new MeshEvents()
+  /** The part in a control plane of this process; null = it is elsewhere. */
+  readonly #embedded: EmbeddedMember | null
   readonly #servers = new Set<ServedServer>()
   readonly #registered = new Set<ServedServer>()
   #nacks = 0
@@ -60,8 +63,10 @@ export class Mesh {
   #recheck: (() => void) | null = null
 
   /** @internal Use `createMesh`. */
-  constructor(options: ResolvedOptions) {
+  constructor(options: ResolvedOptions, embedded: EmbeddedMember | null = null) {
     this.#options = options
+    this.#embedded = embedded
+    embedded?.onProblem((problem) => this.#events.emit('problem', problem))
     this.workload = options.workload
     this.#telemetry = createTelemetry({
       workload: options.workload,
@@ -401,6 +406,7 @@ export class Mesh {
     this.#telemetry.close()
     await this.#admin?.close()
     await this.#sdk?.shutdown()
+    await this.#embedded?.leave()
   }
 }
 
@@ -412,9 +418,24 @@ function notReady(message: string, cause?: Error): InmeshError {
  * Joins the mesh. Resolves as soon as the process itself is set up; calls and connections wait for what must come from the
  * control plane, and `mesh.ready()` says when it is there.
  * @throws InmeshError ERR_INMESH_INVALID_OPTION for an option or variable that cannot be used
+ * @throws ConfigError when what an embedded control plane shall say is refused
  */
 export async function createMesh(options: MeshOptions = {}): Promise<Mesh> {
-  const mesh = new Mesh(resolveOptions(options))
-  await mesh.start()
-  return mesh
+  const resolved = resolveOptions(options)
+  const source = embeddedSource(resolved.controlPlane)
+  if (source === undefined) {
+    const mesh = new Mesh(resolved)
+    await mesh.start()
+    return mesh
+  }
+  const embedded = await joinEmbedded(source, resolved.workload, resolved.logger)
+  try {
+    const { address: controlPlane, token, stateDir } = embedded
+    const mesh = new Mesh({ ...resolved, controlPlane, token, stateDir, trustBundleFile: null }, embedded)
+    await mesh.start()
+    return mesh
+  } catch (error) {
+    await embedded.leave()
+    throw error
+  }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { type EmbeddedControlPlane, embeddedSource } from './embedded.ts'
 import { InmeshError } from './errors.ts'
 import { jsonLogger, type Logger, type LogLevel } from './model/logger.ts'
 import type { WorkloadInfo } from './model/workload.ts'
@@ -14,8 +15,11 @@ export interface MeshOptions {
   namespace?: string
   /** INMESH_SERVICE_ACCOUNT; default: the service's name. */
   serviceAccount?: string
-  /** "host:port" of the control plane. INMESH_CONTROL_PLANE; default "127.0.0.1:15012". */
-  controlPlane?: string
+  /**
+   * "host:port" of the control plane; or one inside this process: "embedded:./folder" (YAML, watched for changes) or
+   * `{ embedded: defineMesh(...) }`. INMESH_CONTROL_PLANE; default "127.0.0.1:15012".
+   */
+  controlPlane?: string | EmbeddedControlPlane
   /** One-time join token. INMESH_TOKEN, or the file named by INMESH_TOKEN_FILE. Needed only where no certificate is on disk yet. */
   token?: string
   /** PEM file with the mesh's root certificates. INMESH_TRUST_BUNDLE; default: the root that the join token names. */
@@ -55,7 +59,8 @@ export interface MeshOptions {
 /** Options with nothing left open. */
 export interface ResolvedOptions {
   workload: WorkloadInfo
-  controlPlane: string
+  /** createMesh turns an embedded one into its address before anything dials. */
+  controlPlane: string | EmbeddedControlPlane
   token: string | null
   trustBundleFile: string | null
   stateDir: string
@@ -94,7 +99,7 @@ export function resolveOptions(options: MeshOptions, env: Env = process.env): Re
       locality: options.locality ?? env.INMESH_LOCALITY ?? '',
       instanceId: `${service}-${randomBytes(6).toString('hex')}`,
     },
-    controlPlane: hostPort(options.controlPlane ?? env.INMESH_CONTROL_PLANE ?? '127.0.0.1:15012'),
+    controlPlane: controlPlane(options.controlPlane ?? env.INMESH_CONTROL_PLANE ?? '127.0.0.1:15012'),
     token: options.token ?? env.INMESH_TOKEN ?? tokenFile(env.INMESH_TOKEN_FILE),
     trustBundleFile: options.trustBundleFile ?? env.INMESH_TRUST_BUNDLE ?? null,
     stateDir: options.stateDir ?? env.INMESH_STATE_DIR ?? join(homedir(), '.local/state/inmesh', namespace, service),
@@ -130,6 +135,10 @@ function trustDomain(value: string): string {
   if (!/^[a-z0-9._-]{1,255}$/.test(value))
     throw invalid('trustDomain', 'INMESH_TRUST_DOMAIN', 'a trust domain: a-z, 0-9, ".", "-" and "_"', value)
   return value
+}
+
+function controlPlane(value: string | EmbeddedControlPlane): string | EmbeddedControlPlane {
+  return embeddedSource(value) === undefined ? hostPort(value as string) : value
 }
 
 function hostPort(value: string): string {

@@ -1,9 +1,9 @@
 import { Command } from 'commander'
 import { formatProblem } from '../../src/errors.ts'
 import type { ApplyOutcome } from '../apply.ts'
+import { readSources } from '../source-files.ts'
 import { AdminClient, type ConnectionFlags, Refused, withConnection } from './admin-client.ts'
 import { Failure } from './failure.ts'
-import { readSources } from './source-files.ts'
 
 interface Flags extends ConnectionFlags {
   readonly filename: string[]
@@ -16,7 +16,7 @@ interface Flags extends ConnectionFlags {
 export function applyCommand(): Command {
   return withConnection(new Command('apply'))
     .description('create or change configuration objects from YAML or JSON, all or none')
-    .requiredOption('-f, --filename <path...>', 'file, folder, or - for standard input')
+    .requiredOption('-f, --filename <path...>', 'file, folder, module that exports a mesh, or - for standard input')
     .option('-R, --recursive', 'folders inside folders too', false)
     .option('--dry-run', 'check and say what would happen', false)
     .option('-n, --namespace <name>', 'of objects that name none')

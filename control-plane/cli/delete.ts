@@ -1,8 +1,8 @@
 import { Command } from 'commander'
 import { formatProblem } from '../../src/errors.ts'
+import { readSources } from '../source-files.ts'
 import { AdminClient, type ConnectionFlags, Refused, withConnection } from './admin-client.ts'
 import { Failure } from './failure.ts'
-import { readSources } from './source-files.ts'
 
 interface Flags extends ConnectionFlags {
   readonly filename?: string[]

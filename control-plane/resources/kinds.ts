@@ -29,6 +29,9 @@ const byName = {
 export type KindName = keyof typeof byName
 export type SpecOf<Name extends KindName> = z.output<(typeof byName)[Name]['schema']>
 
+/** As written, in code or YAML. */
+export type InputOf<Name extends KindName> = z.input<(typeof byName)[Name]['schema']>
+
 /** All kinds that the control plane accepts. */
 export const kinds: readonly Kind[] = Object.values(byName) as unknown as readonly Kind[]
 
