@@ -7,10 +7,10 @@ import { type ImaginedServices, imagineEndpoints } from '../explain/imagine.ts'
 import { type OfflineMesh, offlineTranslation } from '../explain/offline.ts'
 import { parseRecording } from '../explain/recording.ts'
 import { formatReplay, replay } from '../explain/replay.ts'
+import { readSources } from '../source-files.ts'
 import type { Translation } from '../translate/types.ts'
 import { AdminClient, type ConnectionFlags, withConnection } from './admin-client.ts'
 import { Failure } from './failure.ts'
-import { readSources } from './source-files.ts'
 
 interface Flags extends ConnectionFlags {
   readonly filename: string[]
