@@ -49,5 +49,6 @@ export { jsonLogger, type Logger, type LogLevel, silentLogger } from './model/lo
 export type { Peer } from './model/peer.ts'
 export type { WorkloadInfo } from './model/workload.ts'
 export type { MeshOptions } from './options.ts'
+export type { Recording, RecordOptions } from './record.ts'
 export type { ServedServer } from './served-server.ts'
 export { detach } from './telemetry/context.ts'

@@ -1,4 +1,5 @@
 import type { RequestListener, Server } from 'node:http'
+import type { Writable } from 'node:stream'
 import { Agent } from 'undici'
 import { ControlPlaneLink } from './control-plane-link.ts'
 import { type EmbeddedMember, embeddedSource, joinEmbedded } from './embedded.ts'
@@ -16,6 +17,7 @@ import { type MeshEventMap, MeshEvents } from './mesh-events.ts'
 import { systemClock } from './model/clock.ts'
 import type { WorkloadInfo } from './model/workload.ts'
 import { type MeshOptions, type ResolvedOptions, resolveOptions } from './options.ts'
+import { Recorder, type Recording, type RecordOptions } from './record.ts'
 import { ServedServer } from './served-server.ts'
 import { type AdminServer, startAdminServer } from './telemetry/admin-server.ts'
 import { type RunningSdk, startSdk } from './telemetry/start-sdk.ts'
@@ -222,6 +224,19 @@ export class Mesh {
    */
   use(interceptor: Interceptor): () => void {
     return this.#engine.use(interceptor)
+  }
+
+  /**
+   * Writes down what calls were made, as JSON lines for `inmesh replay`: method, URL, headers and status, never bodies, without
+   * what holds secrets by its name.
+   *
+   * @param to a file to add to (made with mode 0600), or a stream, which stays open
+   */
+  record(to: string | Writable, options: RecordOptions = {}): Recording {
+    let stop: () => void = () => undefined
+    const recorder = new Recorder(to, this.workload, options, () => stop())
+    stop = this.#engine.listen(recorder.events)
+    return recorder
   }
 
   /**

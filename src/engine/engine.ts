@@ -37,6 +37,7 @@ export class Engine implements CallEnv {
   private outbounds = new Map<string, Outbound>()
   private inbounds = new Map<string, Inbound>()
   private readonly given: CallEvents | null
+  private readonly extra = new Set<CallEvents>()
   private readonly listeners = new Set<() => void>()
   private readonly stopWheel: () => void
 
@@ -118,9 +119,19 @@ export class Engine implements CallEnv {
     )
   }
 
+  /** Tells one more listener of calls from now on, until the function that comes back is called. */
+  listen(events: CallEvents): () => void {
+    this.extra.add(events)
+    this.recompile()
+    return () => {
+      this.extra.delete(events)
+      this.recompile()
+    }
+  }
+
   private recompile(): void {
     const ends = this.hooks.events()
-    this.events = ends === null ? this.given : joinEvents([...(this.given === null ? [] : [this.given]), ends])
+    this.events = joinEvents([this.given, ends, ...this.extra].filter((e) => e !== null))
     for (const [name, { spec }] of this.outbounds) this.outbounds.set(name, this.compile(name, spec))
   }
 

@@ -14,6 +14,8 @@ export interface RequestView {
   readonly path: string
   /** `name` in lower case; several lines of one header are joined by ",". */
   header(name: string): string | undefined
+  /** Names of all headers, lower case, for those who write down what a request was; absent = they are not known. */
+  headerNames?(): readonly string[]
   /** The same, line by line; absent = this transport knows joined values only. */
   headerLines?(name: string): readonly string[]
 }

@@ -17,7 +17,7 @@ import type { AnswerDigest } from './answer-digest.ts'
 import { HttpAttempt } from './attempt.ts'
 import type { Flight } from './coalesce.ts'
 import type { MeshDispatcher } from './dispatcher.ts'
-import { type HeaderList, hasOverride, headerList, headerOf, linesOf } from './headers.ts'
+import { type HeaderList, hasOverride, headerList, headerOf, linesOf, namesOf } from './headers.ts'
 import { editResponse, type LocalReply, rejectionReply, withoutLocalHeaders } from './local-reply.ts'
 import { Relay } from './relay.ts'
 import { ReplayBody } from './replay.ts'
@@ -120,6 +120,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
 
   headerLines(name: string): readonly string[] {
     return linesOf(this.headers, name)
+  }
+
+  headerNames(): string[] {
+    return namesOf(this.headers)
   }
 
   open(call: Call, host: HostRuntime): HttpAttempt {

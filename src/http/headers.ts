@@ -83,6 +83,13 @@ function addLines(lines: string[], key: string, value: HeaderValue, name: string
   else lines.push(String(value))
 }
 
+/** Names of all headers, lower case. */
+export function namesOf(list: HeaderList | null): string[] {
+  if (list === null) return []
+  const names = Array.isArray(list) ? list.filter((_, i) => i % 2 === 0) : Object.keys(list)
+  return names.map((name) => String(name).toLowerCase())
+}
+
 function joined(before: string | undefined, value: HeaderValue): string | undefined {
   if (value === undefined) return before
   const text = typeof value === 'object' ? value.join(',') : String(value)

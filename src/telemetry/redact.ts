@@ -6,6 +6,11 @@ const secretName =
   /(token|secret|password|passphrase|credential|authorization|cookie|(^|private|signing|tls|api)[-_]?key)(pem|der|file)?s?$/i
 const secretText = /-----BEGIN [A-Z ]*PRIVATE KEY-----|\binmesh1\.[\w-]+\./
 
+/** Whether a header, parameter or field of this name holds a secret. */
+export function isSecretName(name: string): boolean {
+  return secretName.test(name)
+}
+
 /**
  * A copy of `value` that can be shown: plain JSON without keys, tokens and the like. Maps become objects, sets arrays,
  * bytes their length. Says `[circular]` where an object contains itself.

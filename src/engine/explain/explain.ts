@@ -20,7 +20,7 @@ import { AskedRequest } from './request.ts'
 import { percent } from './words.ts'
 
 export interface ExplainOptions {
-  /** What becomes of hosts that the mesh does not know: true = they are dialled without it. Default true. */
+  /** What becomes of hosts that the control plane says do not exist: true = they are dialled without the mesh. Default false. */
   readonly passthrough?: boolean
 }
 
@@ -41,7 +41,7 @@ export function explain(engine: Engine, request: ExplainRequest, options: Explai
       const summary = `nothing is known of ${authority} yet: the first call asks for its configuration, as does \`preload\``
       return { ...base, outcome: 'not-configured', summary }
     }
-    if (options.passthrough ?? true)
+    if (options.passthrough ?? false)
       return {
         ...base,
         outcome: 'passthrough',
