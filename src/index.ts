@@ -40,6 +40,7 @@ export type {
   LocalAnswer,
 } from './engine/interceptor.ts'
 export { ConfigError, type ErrorCode, ErrorCodes, formatProblem, InmeshError, type Problem } from './errors.ts'
+export { getAbortSignal } from './http/abort-signal.ts'
 export type { MeshDispatcher } from './http/dispatcher.ts'
 export type { MeshFetch } from './http/fetch/fetch.ts'
 export { getPeer } from './http/peer.ts'
@@ -51,4 +52,4 @@ export type { WorkloadInfo } from './model/workload.ts'
 export type { MeshOptions } from './options.ts'
 export type { Recording, RecordOptions } from './record.ts'
 export type { ServedServer } from './served-server.ts'
-export { detach } from './telemetry/context.ts'
+export { detach, withPriority } from './telemetry/context.ts'

@@ -140,7 +140,10 @@ describe('the way in', () => {
       path,
       deadline: Number.POSITIVE_INFINITY,
       header: () => undefined,
-      setPath: (p: string) => (seen = p),
+      setPath(p: string) {
+        this.path = p
+        seen = p
+      },
       ...over,
     }
     const verdict = new Inbound({ ...inboundDefaults, name: '', tlsMode: 'STRICT', rbac: [], ...spec }).admit(

@@ -2,9 +2,13 @@ import { describe, expect, it } from 'vitest'
 import { inboundDefaults } from '../model/inbound.ts'
 import { parseGrpcTimeout, waitOf } from './deadline.ts'
 import { Inbound } from './inbound.ts'
+import { InboundRuntime } from './inbound-runtime.ts'
+import { systemRandom } from './random.ts'
 import { rejections } from './rejection.ts'
+import { inboundRequest } from './testing/inbound-request.ts'
 import { Lab } from './testing/lab.ts'
 import { endpoints } from './testing/specs.ts'
+import { TimerWheel } from './time.ts'
 
 const Never = Number.POSITIVE_INFINITY
 
@@ -37,20 +41,9 @@ describe('grpc-timeout', () => {
 
 describe('a request that nobody waits for any more', () => {
   it('is refused before its path, policy or app is looked at', () => {
-    const inbound = new Inbound({ ...inboundDefaults, name: 'x', tlsMode: 'PERMISSIVE', rbac: [] }, { now: () => 500 })
-    const request = (deadline: number) => ({
-      method: 'GET',
-      authority: 'svc',
-      path: '/%2',
-      peer: null,
-      deadline,
-      remoteAddress: '',
-      localAddress: '',
-      localPort: 0,
-      header: () => undefined,
-      values: () => [],
-      setPath: () => undefined,
-    })
+    const runtime = new InboundRuntime({ clock: { now: () => 500 }, random: systemRandom, wheel: new TimerWheel() })
+    const inbound = new Inbound({ ...inboundDefaults, name: 'x', tlsMode: 'PERMISSIVE', rbac: [] }, runtime)
+    const request = (deadline: number) => inboundRequest({ path: '/%2', deadline })
     expect(inbound.admit(request(500))).toBe(rejections.expired)
     expect(inbound.admit(request(501))).not.toBe(rejections.expired)
     expect(rejections.expired).toMatchObject({

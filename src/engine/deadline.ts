@@ -1,17 +1,13 @@
-import type { Clock } from '../model/clock.ts'
-import type { InboundStep } from './inbound.ts'
+import type { InboundStep } from './inbound-step.ts'
 import { rejections } from './rejection.ts'
 
 /** ms by which a call made in handling a request ends before that request's own time: what is left is for the answer's way up. */
 export const DEADLINE_SLACK_MS = 5
 
 /** Work that nobody waits for any more is refused before anything is done for it: 504 DT. */
-export function deadlineStep(clock: Clock): InboundStep {
-  return {
-    name: 'deadline',
-    admit: (request) =>
-      request.deadline !== Number.POSITIVE_INFINITY && clock.now() >= request.deadline ? rejections.expired : undefined,
-  }
+export const deadlineStep: InboundStep = {
+  name: 'deadline',
+  admit: (request, now) => (now >= request.deadline ? rejections.expired : undefined),
 }
 
 /**

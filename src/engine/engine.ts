@@ -8,6 +8,7 @@ import { driveWheel } from './driver.ts'
 import { type CallEvents, joinEvents } from './events.ts'
 import type { HealthProbe } from './health.ts'
 import { Inbound } from './inbound.ts'
+import { InboundRuntime } from './inbound-runtime.ts'
 import type { Interceptor } from './interceptor.ts'
 import { Outbound } from './outbound.ts'
 import { TimerWheel } from './time.ts'
@@ -163,7 +164,8 @@ export class Engine implements CallEnv {
     const inbounds = new Map<string, Inbound>()
     for (const [name, spec] of next) {
       const old = this.inbounds.get(name)
-      inbounds.set(name, old !== undefined && before.get(name) === spec ? old : new Inbound(spec, this.clock))
+      const same = old !== undefined && before.get(name) === spec
+      inbounds.set(name, same ? old : new Inbound(spec, old?.runtime ?? new InboundRuntime(this)))
     }
     this.inbounds = inbounds
   }

@@ -1,60 +1,146 @@
-import { type Clock, systemClock } from '../model/clock.ts'
 import type { InboundSpec } from '../model/inbound.ts'
-import type { Peer } from '../model/peer.ts'
-import { type AuthorizationView, type Authorize, compileRbac } from './authorize.ts'
+import { compileRbac } from './authorize.ts'
 import { deadlineStep } from './deadline.ts'
-import type { RequestView } from './exchange.ts'
-import { type NormalPath, normalizePath } from './path.ts'
-import { type Rejection, rejections } from './rejection.ts'
+import { inboundFaultStep } from './inbound-fault.ts'
+import { authorizeStep, pathStep } from './inbound-path.ts'
+import { InboundRuntime } from './inbound-runtime.ts'
+import type { Admitted, Delay, Held, InboundRequest, InboundStep } from './inbound-step.ts'
+import { rateLimitStep } from './rate-limit.ts'
+import { Rejection, rejections } from './rejection.ts'
+import { requestLimitStep } from './request-limit.ts'
+import { shedStep } from './shed-step.ts'
+import { TimerNode } from './time.ts'
 
-/** A request as a server's transport shows it. `path` is the target as received, with query. */
-export interface InboundRequest extends RequestView {
-  /** null = plaintext. */
-  readonly peer: Peer | null
-  /** Monotonic ms after which nobody waits for the answer; Infinity = not known. */
-  readonly deadline: number
-  readonly remoteAddress: string
-  readonly localAddress: string
-  readonly localPort: number
-  /** Each line of the header by itself; lower-case name. */
-  values(name: string): readonly string[]
-  /** What the app must see instead: what policy saw is what is handed on. */
-  setPath(path: string): void
-}
+export type { Admitted, Held, InboundRequest, InboundStep } from './inbound-step.ts'
 
-/** One step of the way in. Returns why the request ends here, or undefined. */
-export interface InboundStep {
-  readonly name: string
-  admit(request: InboundRequest): Rejection | undefined
-}
+/** What became of a request on its way in. */
+export type Verdict = Rejection | Admitted | Held
 
-/** A request that may go on. `done` once, with the status of its answer (0 = none was given). */
-export interface Admitted {
-  done(status: number): void
-}
-
-/** What one server enforces; the same list for HTTP and gRPC. Immutable. */
+/**
+ * What one server enforces; the same list for HTTP and gRPC. Immutable: what it counts is kept by the runtime of its
+ * listener, which outlives it.
+ */
 export class Inbound implements Admitted {
   readonly spec: InboundSpec
-  /** In order. */
+  readonly runtime: InboundRuntime
+  /** In order. This list is the order of the way in. */
   readonly steps: readonly InboundStep[]
+  /** false = no step keeps count of requests, so all of them share one answer. */
+  private readonly counts: boolean
 
-  constructor(spec: InboundSpec, clock: Clock = systemClock) {
+  /** @param runtime what was counted under earlier versions of the spec; brought up to date here */
+  constructor(spec: InboundSpec, runtime: InboundRuntime = new InboundRuntime()) {
     this.spec = spec
-    this.steps = [identityStep(spec.tlsMode), deadlineStep(clock), pathStep(spec.rbac.map(compileRbac))]
+    this.runtime = runtime
+    runtime.update(spec)
+    const { shed, limits } = runtime
+    this.steps = [
+      identityStep(spec.tlsMode),
+      deadlineStep,
+      pathStep(spec.pathNormalization),
+      ...(shed === null ? [] : [shedStep(shed)]),
+      ...(spec.maxRequests === Number.POSITIVE_INFINITY ? [] : [requestLimitStep(runtime, spec.maxRequests)]),
+      ...(spec.rbac.length === 0 ? [] : [authorizeStep(spec.rbac.map(compileRbac))]),
+      ...(spec.faults.length === 0 ? [] : [inboundFaultStep(spec.faults, runtime)]),
+      ...(limits.length === 0 ? [] : [rateLimitStep(limits)]),
+    ]
+    this.counts = this.steps.some((step) => step.done !== undefined)
   }
 
-  /** Why the request is refused, or what is to be told when it is over. */
-  admit(request: InboundRequest): Rejection | Admitted {
-    for (const step of this.steps) {
-      const refusal = step.admit(request)
-      if (refusal !== undefined) return refusal
+  /** Why the request is refused, what is to be told when it is over, or that it has to wait. */
+  admit(request: InboundRequest): Verdict {
+    return this.proceed(request, 0)
+  }
+
+  /** @internal From a step on. */
+  proceed(request: InboundRequest, from: number): Verdict {
+    const { steps } = this
+    const now = this.runtime.env.clock.now()
+    for (let i = from; i < steps.length; i++) {
+      const answer = steps[i]!.admit(request, now)
+      if (answer === undefined) continue
+      if (!(answer instanceof Rejection)) return new Waiting(this, request, i, answer, now)
+      if (this.counts) this.release(request, i, answer.status)
+      return answer
     }
-    // No step of today keeps count of requests, so all of them share one answer.
-    return this
+    return this.counts ? new Entry(this, request) : this
+  }
+
+  /** @internal Gives back what the steps before `end` took. */
+  release(request: InboundRequest, end: number, status: number): void {
+    for (let i = end - 1; i >= 0; i--) this.steps[i]!.done?.(request, status)
   }
 
   done(_status: number): void {}
+
+  streaming(): void {}
+}
+
+/** A request that some step counts. */
+class Entry implements Admitted {
+  private readonly inbound: Inbound
+  private readonly request: InboundRequest
+  private over = false
+
+  constructor(inbound: Inbound, request: InboundRequest) {
+    this.inbound = inbound
+    this.request = request
+  }
+
+  streaming(): void {
+    const { request } = this
+    if (this.over || request.eased) return
+    for (const step of this.inbound.steps) step.streaming?.(request)
+    request.eased = true
+  }
+
+  done(status: number): void {
+    if (this.over) return
+    this.over = true
+    this.inbound.release(this.request, this.inbound.steps.length, status)
+  }
+}
+
+/** A request in the delay of one step. */
+class Waiting extends TimerNode implements Held {
+  private readonly inbound: Inbound
+  private readonly request: InboundRequest
+  private readonly at: number
+  private readonly refusal: Rejection | null
+  private state: 'waiting' | 'over' = 'waiting'
+  /** It went on and was held again. */
+  private successor: Held | null = null
+
+  constructor(inbound: Inbound, request: InboundRequest, at: number, delay: Delay, now: number) {
+    super()
+    this.inbound = inbound
+    this.request = request
+    this.at = at
+    this.refusal = delay.refusal
+    inbound.runtime.env.wheel.arm(this, now + delay.ms)
+  }
+
+  override fire(): void {
+    if (this.state === 'over') return
+    this.state = 'over'
+    const { inbound, request, at, refusal } = this
+    if (refusal !== null) {
+      inbound.release(request, at + 1, refusal.status)
+      request.resume(refusal)
+      return
+    }
+    const verdict = inbound.proceed(request, at + 1)
+    if (verdict instanceof Waiting) this.successor = verdict
+    else request.resume(verdict as Rejection | Admitted)
+  }
+
+  cancel(): void {
+    this.successor?.cancel()
+    if (this.state === 'over') return
+    this.state = 'over'
+    this.inbound.runtime.env.wheel.disarm(this)
+    this.inbound.release(this.request, this.at + 1, 0)
+  }
 }
 
 /** Connections outlive modes: one that came in plaintext is judged by the mode of now. */
@@ -63,42 +149,4 @@ function identityStep(mode: InboundSpec['tlsMode']): InboundStep {
     name: 'identity',
     admit: (request) => (mode === 'STRICT' && request.peer === null ? rejections.plaintextRefused : undefined),
   }
-}
-
-/**
- * Normalises the path and authorizes by it. Policy matches the strict form; where the BASE form, which the app gets, would be
- * judged otherwise, the path is ambiguous and refused.
- */
-function pathStep(filters: readonly Authorize[]): InboundStep {
-  return {
-    name: 'authorize',
-    admit(request) {
-      const { path, refusal } = authorizePath(filters, request, request.path)
-      if (path !== null && refusal === undefined && path.base + path.query !== request.path)
-        request.setPath(path.base + path.query)
-      return refusal
-    },
-  }
-}
-
-/** What authorization says of a target as received, and the path that it judged; `path` null = none that anybody may see. */
-export function authorizePath(
-  filters: readonly Authorize[],
-  view: AuthorizationView,
-  target: string,
-): { readonly path: NormalPath | null; readonly refusal: Rejection | undefined } {
-  const path = normalizePath(target)
-  if (path === null) return { path, refusal: rejections.badPath }
-  const refusal = judge(filters, view, path.strict)
-  const ambiguous =
-    path.base !== path.strict && (judge(filters, view, path.base) === undefined) !== (refusal === undefined)
-  return { path, refusal: ambiguous ? rejections.ambiguousPath : refusal }
-}
-
-function judge(filters: readonly Authorize[], request: AuthorizationView, path: string): Rejection | undefined {
-  for (const authorize of filters) {
-    const refusal = authorize(request, path)
-    if (refusal !== undefined) return refusal
-  }
-  return undefined
 }

@@ -161,6 +161,24 @@ export const rejections = {
     details: 'ambiguous_path',
     body: 'ambiguous path',
   }),
+  /** A server has as many requests under way as it is set to take. */
+  inboundOverflow: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'UO',
+    details: 'max_requests_exceeded',
+    body: 'this server has too many requests under way',
+    headers: overloaded,
+  }),
+  /** A server whose event loop is late. It was not begun, but to say so would free repeats of the retry budget: a storm. */
+  shed: new Rejection({
+    status: 503,
+    grpcStatus: 8,
+    flag: 'OM',
+    details: 'overload',
+    body: 'this server is overloaded',
+    headers: [...overloaded, 'retry-after-ms', '100'],
+  }),
   plaintextRefused: new Rejection({
     status: 403,
     grpcStatus: 7,

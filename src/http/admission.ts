@@ -7,10 +7,11 @@ import { REPEAT_HEADER } from '../engine/retry-tree.ts'
 import type { Clock } from '../model/clock.ts'
 import { callContext, noContext } from '../telemetry/context.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
-import { EXPECTED_HEADER } from './hop-headers.ts'
+import { EXPECTED_HEADER, PRIORITY_HEADER, priorityOf } from './hop-headers.ts'
 import { InboundExchange } from './inbound-exchange.ts'
 import { getPeer } from './peer.ts'
 import { type BadHead, cleanHead, setHeader } from './request-head.ts'
+import { isSurplus } from './surplus.ts'
 import { UnderWay } from './under-way.ts'
 
 export interface AdmissionOptions {
@@ -61,6 +62,14 @@ export class Admission {
     for (const { response } of this.underWay) if (response !== null) response.shouldKeepAlive = false
   }
 
+  /**
+   * Answers that have begun, and may go on for hours, are no load any more. Asked for while load is limited, so that servers
+   * which are not overloaded pay nothing for it.
+   */
+  easeStreams(): void {
+    for (const { response, admitted } of this.underWay) if (response?.headersSent) admitted?.streaming()
+  }
+
   /** Calls `handler` with the request if it may pass, within its trace; answers it otherwise. */
   request(
     request: IncomingMessage,
@@ -82,16 +91,30 @@ export class Admission {
     ;(response as Tracked)[EXCHANGE] = exchange
     response.on('close', this.responseClosed)
     this.underWay.add(exchange)
-    const refusal = this.judge(exchange)
-    if (refusal !== null) {
-      // A connection that was open when the policy turned STRICT: the next one is not even answered.
-      if (refusal === rejections.plaintextRefused) response.shouldKeepAlive = false
-      response.writeHead(refusal.status, { 'content-type': 'text/plain' })
-      response.end(refusal.body)
+    const verdict = this.judge(exchange)
+    if (verdict === HELD) exchange.onResume = (later) => this.answer(exchange, handler, this.told(exchange, later))
+    else this.answer(exchange, handler, verdict)
+  }
+
+  /** Refuses the request, or hands it to the app. */
+  private answer(
+    exchange: InboundExchange,
+    handler: (request: IncomingMessage, response: ServerResponse) => void,
+    refusal: Rejection | null,
+  ): void {
+    const { request } = exchange
+    const response = exchange.response!
+    if (refusal === null) {
+      if (exchange.seen === null) callContext.run({ ...noContext, hop: exchange }, handler, request, response)
+      else this.options.telemetry!.run(exchange.seen, handler, request, response)
       return
     }
-    if (exchange.seen === null) callContext.run({ ...noContext, hop: exchange }, handler, request, response)
-    else this.options.telemetry!.run(exchange.seen, handler, request, response)
+    // A connection that was open when the policy turned STRICT, or one too many: the next request is not even read.
+    if (refusal === rejections.plaintextRefused || isSurplus(request.socket)) response.shouldKeepAlive = false
+    const { headers } = refusal
+    for (let i = 0; i < headers.length; i += 2) response.setHeader(headers[i]!, headers[i + 1]!)
+    response.writeHead(refusal.status, { 'content-type': 'text/plain' })
+    response.end(refusal.body)
   }
 
   /** The same for `upgrade` and `connect`: what follows a connection that is no longer HTTP's is under way until it closes. */
@@ -106,11 +129,21 @@ export class Admission {
       return
     }
     this.underWay.add(exchange)
-    const refusal = this.judge(exchange)
-    socket.once('close', () => this.over(exchange, refusal?.status ?? 101))
-    if (refusal !== null) refuseUpgrade(socket, refusal.status, '', refusal.body)
-    else if (exchange.seen === null) handler(request, socket)
-    else this.options.telemetry!.run(exchange.seen, handler, request, socket)
+    let status = 0
+    socket.once('close', () => this.over(exchange, status))
+    const proceed = (refusal: Rejection | null) => {
+      status = refusal?.status ?? 101
+      if (refusal !== null) refuseUpgrade(socket, status, headerLines(refusal, exchange), refusal.body)
+      else {
+        // From here on it is no request any more by which load is measured.
+        exchange.admitted?.streaming()
+        if (exchange.seen === null) handler(request, socket)
+        else this.options.telemetry!.run(exchange.seen, handler, request, socket)
+      }
+    }
+    const verdict = this.judge(exchange)
+    if (verdict === HELD) exchange.onResume = (later) => proceed(this.told(exchange, later))
+    else proceed(verdict)
   }
 
   private read(request: IncomingMessage, response: ServerResponse | null): InboundExchange | BadHead {
@@ -118,23 +151,34 @@ export class Admission {
     // Only a verified peer is believed how long it will wait.
     const expected = peer === null ? undefined : request.headers[EXPECTED_HEADER]
     const repeated = peer !== null && request.headers[REPEAT_HEADER] === '1'
+    const priority = peer === null ? null : priorityOf(request.headers[PRIORITY_HEADER])
     const bad = cleanHead(request)
     if (bad !== null) return bad
     const exchange = new InboundExchange(request, response, peer)
     exchange.repeated = repeated
+    exchange.priority = priority
     const waits = waitOf(typeof expected === 'string' ? expected : undefined, request.headers['grpc-timeout'])
     if (waits !== Number.POSITIVE_INFINITY) exchange.deadline = this.options.clock.now() + waits
     return exchange
   }
 
-  private judge(exchange: InboundExchange): Rejection | null {
+  private judge(exchange: InboundExchange): Rejection | null | typeof HELD {
     const { telemetry } = this.options
     if (telemetry !== null) {
       exchange.seen = telemetry.start(exchange)
       if (exchange.header('x-request-id') !== exchange.seen.requestId)
         setHeader(exchange.request, 'x-request-id', exchange.seen.requestId)
     }
-    const verdict: Rejection | Admitted = this.options.inbound()?.admit(exchange) ?? noPolicy
+    const verdict = isSurplus(exchange.request.socket)
+      ? rejections.inboundOverflow
+      : (this.options.inbound()?.admit(exchange) ?? noPolicy)
+    if (!('cancel' in verdict)) return this.told(exchange, verdict)
+    exchange.held = verdict
+    return HELD
+  }
+
+  /** Notes what was decided. @returns why the request is refused */
+  private told(exchange: InboundExchange, verdict: Rejection | Admitted): Rejection | null {
     if (!(verdict instanceof Rejection)) {
       exchange.admitted = verdict
       return null
@@ -150,11 +194,22 @@ export class Admission {
     })(this)
 
   private over(exchange: InboundExchange, status: number): void {
+    if (exchange.held !== null) exchange.held.cancel()
     exchange.admitted?.done(status)
     if (exchange.seen !== null) this.options.telemetry!.end(exchange.seen, status, exchange.flags)
     this.underWay.delete(exchange)
     if (this.underWay.size === 0) this.whenIdle?.()
   }
+}
+
+/** A verdict that comes later. */
+const HELD = Symbol('held')
+
+function headerLines(refusal: Rejection, { answerHeaders }: InboundExchange): string {
+  const all = [...refusal.headers, ...(answerHeaders ?? [])]
+  let lines = ''
+  for (let i = 0; i < all.length; i += 2) lines += `${all[i]}: ${all[i + 1]}\r\n`
+  return lines
 }
 
 function refuseUpgrade(socket: Duplex, status: number, headers: string, text: string): void {

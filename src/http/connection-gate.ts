@@ -4,6 +4,7 @@ import type { IdentityState } from '../identity/identity-state.ts'
 import type { Logger } from '../model/logger.ts'
 import { SecurePort } from './secure-port.ts'
 import { sniff } from './sniff.ts'
+import { markSurplus } from './surplus.ts'
 
 export interface ConnectionGateOptions {
   readonly inbound: () => Inbound | undefined
@@ -37,12 +38,14 @@ export class ConnectionGate {
   private readonly held = new Map<Socket, { kind: Kind; until: number }>()
   private readonly open = new Set<Socket>()
   private timer: NodeJS.Timeout | null = null
+  /** Connections that HTTP reads from. */
+  private accepted = 0
 
   constructor(options: ConnectionGateOptions) {
     this.options = options
     this.secure = new SecurePort({
       ...options,
-      accepted: (socket) => options.accepted(socket, socket.alpnProtocol === 'h2' ? 'h2' : 'http1'),
+      accepted: (socket) => this.accept(socket, socket.alpnProtocol === 'h2' ? 'h2' : 'http1'),
     })
   }
 
@@ -72,7 +75,7 @@ export class ConnectionGate {
     const { tlsMode } = inbound.spec
     if (kind !== 'tls') {
       if (tlsMode === 'STRICT') this.refuse(socket, 'plaintext refused: the policy of this port is STRICT')
-      else this.options.accepted(socket, kind === 'h2' && this.options.http2 ? 'h2' : 'http1')
+      else this.accept(socket, kind === 'h2' && this.options.http2 ? 'h2' : 'http1')
       return true
     }
     if (tlsMode === 'DISABLE') {
@@ -82,6 +85,21 @@ export class ConnectionGate {
     if (!this.secure.ready) return false
     this.secure.take(socket)
     return true
+  }
+
+  /** Past `maxConnections`, up to as many again are told so by HTTP; more are cut, as are those of HTTP/2. */
+  private accept(socket: Socket, protocol: 'http1' | 'h2'): void {
+    const most = this.options.inbound()?.spec.maxConnections ?? Number.POSITIVE_INFINITY
+    if (this.accepted >= most) {
+      if (protocol === 'h2' || this.accepted >= 2 * most) {
+        this.refuse(socket, 'more connections than this server is to have')
+        return
+      }
+      markSurplus(socket)
+    }
+    this.accepted++
+    socket.once('close', () => this.accepted--)
+    this.options.accepted(socket, protocol)
   }
 
   private refuse(socket: Socket, why: string): void {

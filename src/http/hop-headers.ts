@@ -1,16 +1,28 @@
 import type { Attempt } from '../engine/attempt.ts'
 import { REPEAT_HEADER } from '../engine/retry-tree.ts'
+import { type Priority, priorities } from '../model/route.ts'
+import type { CallContext } from '../telemetry/context.ts'
 
 /** ms that the sender waits for the answer of this try (Envoy). */
 export const EXPECTED_HEADER = 'x-envoy-expected-rq-timeout-ms'
 /** Number of this try, from 1, where the route has retries (Envoy include_request_attempt_count). */
 export const ATTEMPT_HEADER = 'x-envoy-attempt-count'
 
+/** Class of work: SHEDDABLE, DEFAULT or CRITICAL. Servers believe verified peers only. */
+export const PRIORITY_HEADER = 'x-inmesh-priority'
+
+/** The class that a request names; null = none that is known. */
+export function priorityOf(text: string | string[] | undefined): Priority | null {
+  return (priorities as readonly unknown[]).includes(text) ? (text as Priority) : null
+}
+
 /** Appends what the peer of one try should know of its sender: how long it waits, and what it repeats. */
 export function tellPeer(headers: string[], attempt: Attempt): void {
   const { call } = attempt
   if (call.retry !== null || call.route.hedge !== null) headers.push(ATTEMPT_HEADER, String(attempt.number))
   if (call.repeats > 0 || call.exchange.tree?.repeated === true) headers.push(REPEAT_HEADER, '1')
+  const priority = (call.trace as CallContext | null)?.hop?.priority ?? call.route.spec.priority
+  if (priority !== null && priority !== 'DEFAULT') headers.push(PRIORITY_HEADER, priority)
   if (call.deadline === Number.POSITIVE_INFINITY && call.tryTimeoutMs === Number.POSITIVE_INFINITY) return
   const ms = attempt.remainingMs(call.now)
   if (ms !== Number.POSITIVE_INFINITY) headers.push(EXPECTED_HEADER, String(Math.max(1, Math.floor(ms))))

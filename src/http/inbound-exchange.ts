@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Admitted, InboundRequest } from '../engine/inbound.ts'
+import type { Admitted, Held, InboundRequest } from '../engine/inbound.ts'
+import type { Rejection } from '../engine/rejection.ts'
 import { SPENT_HEADER } from '../engine/retry-tree.ts'
 import type { Peer } from '../model/peer.ts'
 import type { Priority } from '../model/route.ts'
@@ -17,7 +18,15 @@ export class InboundExchange implements InboundRequest, RequestHead, Hop {
   /** It is a repeat by its sender. */
   repeated = false
   priority: Priority | null = null
+  policyPath = ''
+  eased = false
   admitted: Admitted | null = null
+  /** It waits inside the way in. */
+  held: Held | null = null
+  /** How it goes on after it was held. */
+  onResume: ((verdict: Rejection | Admitted) => void) | null = null
+  /** Of an answer without a ServerResponse: name, value, ...; null = none. */
+  answerHeaders: string[] | null = null
   seen: ServerRequest | null = null
   flags = ''
   /** For the server's list of what is under way. */
@@ -64,6 +73,19 @@ export class InboundExchange implements InboundRequest, RequestHead, Hop {
       if (!this.headersSent && this.statusCode >= 400) this.setHeader(SPENT_HEADER, '1')
       return end.apply(this, args)
     }
+  }
+
+  setAnswerHeader(name: string, value: string): void {
+    if (this.response !== null) {
+      this.response.setHeader(name, value)
+      return
+    }
+    this.answerHeaders ??= []
+    this.answerHeaders.push(name, value)
+  }
+
+  resume(verdict: Rejection | Admitted): void {
+    this.onResume!(verdict)
   }
 
   get remoteAddress(): string {

@@ -45,6 +45,10 @@ export interface RateLimitSpec {
   readonly overrides: readonly { readonly value: string; readonly bucket: BucketSpec }[]
   /** 400-599, default 429. */
   readonly status: number
+  /** Status for callers of gRPC: 8 = RESOURCE_EXHAUSTED, inmesh's own; 14 = UNAVAILABLE, Envoy's default. */
+  readonly grpcStatus: number
+  /** Flat name, value of headers that refusals carry besides. */
+  readonly answerHeaders: readonly string[]
   /** x-ratelimit-limit, -remaining and -reset (draft 03) on every answer. */
   readonly headers: boolean
   /** The bucket is the whole service's: the control plane gives each instance its share. */
@@ -60,6 +64,7 @@ export interface BucketSpec {
 /** Adaptive limit of requests under way, by event-loop lag: additive increase, multiplicative decrease. */
 export interface ShedSpec {
   readonly enabled: boolean
+  /** Infinity = no limit until the event loop is late. */
   readonly initialLimit: number
   readonly minLimit: number
   readonly maxLimit: number
@@ -68,6 +73,16 @@ export interface ShedSpec {
   /** Emergency: everything but CRITICAL is refused above this lag, ms. */
   readonly emergencyLagMs: number
 }
+
+/** When nobody says anything. */
+export const shedDefaults = {
+  enabled: true,
+  initialLimit: Number.POSITIVE_INFINITY,
+  minLimit: 2,
+  maxLimit: Number.POSITIVE_INFINITY,
+  lagMs: 50,
+  emergencyLagMs: 500,
+} as const satisfies ShedSpec
 
 export interface InboundFaultSpec {
   readonly match: readonly InboundMatch[]

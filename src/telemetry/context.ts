@@ -64,3 +64,37 @@ export const callContext: AsyncLocalStorage<CallContext> = shared[KEY]
 export function detach<T>(work: () => T): T {
   return callContext.run({ ...(callContext.getStore() ?? noContext), hop: null }, work)
 }
+
+/**
+ * Runs `work` such that its calls, now and later, are of this class: servers that have too much to do refuse SHEDDABLE first
+ * and CRITICAL last. Beats the class of the request in whose handling it is done, and that of routes.
+ *
+ *     await withPriority('SHEDDABLE', () => mesh.fetch('http://search/reindex', { method: 'POST' }))
+ */
+export function withPriority<T>(priority: Priority, work: () => T): T {
+  const context = callContext.getStore() ?? noContext
+  return callContext.run({ ...context, hop: new PrioritizedHop(context.hop, priority) }, work)
+}
+
+/** All but the class is the hop's own. */
+class PrioritizedHop implements Hop {
+  readonly priority: Priority
+  private readonly hop: Hop | null
+
+  constructor(hop: Hop | null, priority: Priority) {
+    this.hop = hop
+    this.priority = priority
+  }
+
+  get deadline(): number {
+    return this.hop?.deadline ?? Number.POSITIVE_INFINITY
+  }
+
+  get repeated(): boolean {
+    return this.hop?.repeated ?? false
+  }
+
+  settle(): void {
+    this.hop?.settle()
+  }
+}

@@ -1,6 +1,7 @@
 import type { Peer } from '../../model/peer.ts'
 import { type AuthorizationView, compileRbac, explainRbac, type PolicyVerdict } from '../authorize.ts'
-import { authorizePath, type Inbound } from '../inbound.ts'
+import type { Inbound } from '../inbound.ts'
+import { authorizePath } from '../inbound-path.ts'
 import { type Rejection, rejections } from '../rejection.ts'
 import type { ExplainedAnswer } from './explanation.ts'
 import { either, permissionWords, principalWords } from './inbound-words.ts'
@@ -55,7 +56,7 @@ export function explainInbound({ spec }: Inbound, ask: InboundAsk): InboundExpla
   const base = { listener: spec.name, admitted: false, path: null, filters: [] }
   if (spec.tlsMode === 'STRICT' && view.peer === null)
     return { ...base, summary: 'refused: mutual TLS is required', answer: answerOf(rejections.plaintextRefused) }
-  const { path, refusal } = authorizePath(spec.rbac.map(compileRbac), view, ask.path)
+  const { path, refusal } = authorizePath(spec.rbac.map(compileRbac), spec.pathNormalization, view, ask.path)
   if (path === null) return { ...base, summary: 'refused: no path', answer: answerOf(refusal ?? rejections.badPath) }
   const filters = spec.rbac.map((filter): ExplainedFilter => {
     const verdicts = explainRbac(filter, view, path.strict)
