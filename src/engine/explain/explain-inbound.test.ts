@@ -10,13 +10,18 @@ import {
 import type { StringMatch } from '../../model/match.ts'
 import { Inbound, type InboundRequest } from '../inbound.ts'
 import { Rejection } from '../rejection.ts'
+import { inboundRequest } from '../testing/inbound-request.ts'
 import { explainInbound, formatInboundExplanation } from './explain-inbound.ts'
 
 const exact = (value: string): StringMatch => ({ kind: 'exact', value, ignoreCase: false })
 const id = (name: string) => `spiffe://cluster.local/ns/default/sa/${name}`
 
-function inbound(rbac: readonly RbacSpec[], tlsMode: InboundSpec['tlsMode'] = 'PERMISSIVE'): Inbound {
-  return new Inbound({ name: 'inmesh/inbound/10.0.0.1:8080', tlsMode, rbac, ...inboundDefaults })
+function inbound(
+  rbac: readonly RbacSpec[],
+  tlsMode: InboundSpec['tlsMode'] = 'PERMISSIVE',
+  pathNormalization: InboundSpec['pathNormalization'] = 'BASE',
+): Inbound {
+  return new Inbound({ ...inboundDefaults, name: 'inmesh/inbound/10.0.0.1:8080', tlsMode, rbac, pathNormalization })
 }
 
 const allowOrders: RbacSpec = {
@@ -117,9 +122,10 @@ describe('an inbound explanation', () => {
       principal: fc.constantFrom(null, id('a'), id('b')),
     })
     const mode = fc.constantFrom('STRICT', 'PERMISSIVE', 'DISABLE')
+    const forms = fc.constantFrom('NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES')
     fc.assert(
-      fc.property(fc.array(filter, { maxLength: 3 }), mode, ask, (filters, tlsMode, asked) => {
-        const server = inbound(filters, tlsMode)
+      fc.property(fc.array(filter, { maxLength: 3 }), mode, forms, ask, (filters, tlsMode, form, asked) => {
+        const server = inbound(filters, tlsMode, form)
         const explained = explainInbound(server, asked)
         const verdict = server.admit(requestOf(asked))
         const details = verdict instanceof Rejection ? verdict.details : null
@@ -140,12 +146,10 @@ function requestOf(asked: {
   const { method, path, headers, principal } = asked
   const names = { trustDomain: 'cluster.local', namespace: 'default', serviceAccount: '' }
   const session = { serialNumber: '', notAfter: 0, tlsVersion: '' }
-  return {
-    ...{ method, path, authority: 'localhost', deadline: Number.POSITIVE_INFINITY },
-    ...{ remoteAddress: '127.0.0.1', localAddress: '10.0.0.1', localPort: 8080 },
+  return inboundRequest({
+    ...{ method, path, authority: 'localhost', remoteAddress: '127.0.0.1' },
     peer: principal === null ? null : { spiffeId: principal, ...names, ...session },
     header: (name) => headers[name]?.join(','),
     values: (name) => headers[name] ?? [],
-    setPath: () => undefined,
-  }
+  })
 }
