@@ -2,6 +2,7 @@ import type { Engine } from '../../src/engine/engine.ts'
 import { explain } from '../../src/engine/explain/explain.ts'
 import { explainInbound } from '../../src/engine/explain/explain-inbound.ts'
 import type { ExplainedDestination } from '../../src/engine/explain/explanation.ts'
+import { Inbound } from '../../src/engine/inbound.ts'
 import { spiffeIdOf } from '../../src/model/workload.ts'
 import { inboundListenerName } from '../../src/xds/proto.ts'
 import { defaults } from '../options.ts'
@@ -27,7 +28,7 @@ export interface Decision {
 /** Decides recorded requests under one configuration; what was worked out for one client serves the next of its kind. */
 export class Decider {
   readonly #translation: Translation
-  readonly #inbound = new Map<string, ReturnType<typeof clientSnapshot>['snapshot']>()
+  readonly #servers = new Map<string, Inbound | null>()
 
   constructor(translation: Translation) {
     this.#translation = translation
@@ -75,18 +76,19 @@ export class Decider {
       const name = inboundListenerName(address.slice(0, at).replace(/^\[|\]$/g, ''), Number(address.slice(at + 1)))
       const server = viewOf({ service: labels.app, namespace, labels })
       const key = `${name} ${JSON.stringify(server)}`
-      const known = this.#inbound.get(key) ?? clientSnapshot(this.#translation, server, { inbound: [name] }).snapshot
-      this.#inbound.set(key, known)
-      const said = withEngine(known, (engine) => {
-        const inbound = engine.inbound(name)
-        if (inbound === undefined) return null
-        const { serviceAccount } = client
-        const principal = spiffeIdOf({ trustDomain: defaults.trustDomain, namespace: client.namespace, serviceAccount })
-        const path = d.rewritten?.path ?? target.pathname + target.search
-        const authority = d.rewritten?.authority ?? target.host
-        return explainInbound(inbound, { method, path, authority, headers, principal })
-      })
-      if (said !== null && !said.admitted) return `denied at ${fqdn}: ${said.summary}`
+      let inbound = this.#servers.get(key)
+      if (inbound === undefined) {
+        const spec = clientSnapshot(this.#translation, server, { inbound: [name] }).snapshot.inbound.get(name)
+        inbound = spec === undefined ? null : new Inbound(spec)
+        this.#servers.set(key, inbound)
+      }
+      if (inbound === null) continue
+      const { serviceAccount } = client
+      const principal = spiffeIdOf({ trustDomain: defaults.trustDomain, namespace: client.namespace, serviceAccount })
+      const path = d.rewritten?.path ?? target.pathname + target.search
+      const authority = d.rewritten?.authority ?? target.host
+      const said = explainInbound(inbound, { method, path, authority, headers, principal })
+      if (!said.admitted) return `denied at ${fqdn}: ${said.summary}`
     }
     return 'allowed'
   }

@@ -17,7 +17,8 @@ import {
   retryWords,
 } from './words.ts'
 
-type Entry = readonly [name: string, value: string | null, key: string]
+/** `keys`: of decidedBy, the first that is there counts. */
+type Entry = readonly [name: string, value: string | null, ...keys: string[]]
 
 /** What a route does to its calls. `null` values are left out: what is off is not a policy. */
 export function routePolicies(spec: RouteSpec): ExplainedPolicy[] {
@@ -26,7 +27,7 @@ export function routePolicies(spec: RouteSpec): ExplainedPolicy[] {
     ['timeout', timeoutWords(spec), 'timeout'],
     ['retries', retry === null ? 'none' : retryWords(retry), 'retries'],
     ['idle timeout', spec.idleTimeoutMs === null ? null : duration(spec.idleTimeoutMs), 'idleTimeout'],
-    ['hedging', hedge === null ? null : hedgeWords(hedge), 'hedge'],
+    ['hedging', hedge === null ? null : hedgeWords(hedge), 'hedge', 'hedging'],
     ['fault', fault === null ? null : faultWords(fault), 'fault'],
     ...spec.mirrors.map((mirror): Entry => ['mirror', mirrorWords(mirror), 'mirrors']),
     ['hash', hash.length === 0 ? null : hash.map(hashWords).join(', then '), 'hash'],
@@ -37,7 +38,7 @@ export function routePolicies(spec: RouteSpec): ExplainedPolicy[] {
     ],
     ['rewrite', rewrite === null ? null : rewriteWords(rewrite), 'rewrite'],
     ['header edits', headers === null ? null : editWords(headers), 'headers'],
-    ['route breaker', breaker === null ? null : breakerWords(breaker), 'breaker'],
+    ['route breaker', breaker === null ? null : breakerWords(breaker), 'errorRateBreaker', 'breaker'],
     ['coalescing', coalesce === null ? null : `identical GETs, answers to ${coalesce.maxBodyBytes} bytes`, 'coalesce'],
     ['priority', spec.priority, 'priority'],
   ]
@@ -50,10 +51,10 @@ export function clusterPolicies(cluster: ClusterRuntime, now: number): Explained
   const limits = limitsWords(spec.limits)
   const entries: Entry[] = [
     ['load balancing', balancerWords(spec.lb), 'loadBalancer'],
-    ['connect timeout', duration(spec.connectTimeoutMs), 'connectTimeout'],
+    ['connect timeout', duration(spec.connectTimeoutMs), 'connectTimeout', 'connectionPool'],
     ['idle connections', duration(spec.idleTimeoutMs), 'idleTimeout'],
-    ['limits', limits === '' ? null : limits, 'limits'],
-    ['outlier detection', spec.outlier === null ? null : outlierWords(spec.outlier), 'outlier'],
+    ['limits', limits === '' ? null : limits, 'limits', 'connectionPool'],
+    ['outlier detection', spec.outlier === null ? null : outlierWords(spec.outlier), 'outlier', 'outlierDetection'],
     [
       'breaker',
       spec.breaker === null || breaker === null
@@ -68,13 +69,14 @@ export function clusterPolicies(cluster: ClusterRuntime, now: number): Explained
       'health checks',
       spec.healthChecks.length === 0 ? null : spec.healthChecks.map(healthWords).join('; '),
       'healthChecks',
+      'healthCheck',
     ],
     [
       'panic',
       spec.panicThresholdPercent === 0 ? null : `all hosts below ${spec.panicThresholdPercent} % usable`,
       'panic',
     ],
-    ['localities', spec.priorities.locality === 'none' ? null : spec.priorities.locality, 'locality'],
+    ['localities', spec.priorities.locality === 'none' ? null : spec.priorities.locality, 'locality', 'loadBalancer'],
   ]
   return said(entries, spec.decidedBy, null)
 }
@@ -84,9 +86,11 @@ function said(
   decidedBy: Readonly<Record<string, string>>,
   otherwise: string | null,
 ): ExplainedPolicy[] {
-  return entries.flatMap(([name, value, key]) =>
-    value === null ? [] : [{ name, value, decidedBy: decidedBy[key] ?? otherwise }],
-  )
+  return entries.flatMap(([name, value, ...keys]) => {
+    if (value === null) return []
+    const key = keys.find((k) => decidedBy[k] !== undefined)
+    return [{ name, value, decidedBy: key === undefined ? otherwise : decidedBy[key]! }]
+  })
 }
 
 function timeoutWords({ timeoutMs, timeoutUntilHeaders }: RouteSpec): string {
