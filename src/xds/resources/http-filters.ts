@@ -1,5 +1,9 @@
 import { CorsSchema } from '../../gen/envoy/extensions/filters/http/cors/v3/cors_pb.js'
 import { HTTPFaultSchema } from '../../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
+import {
+  type LocalRateLimit,
+  LocalRateLimitSchema,
+} from '../../gen/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit_pb.js'
 import { type RBAC, RBACSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RouterSchema } from '../../gen/envoy/extensions/filters/http/router/v3/router_pb.js'
 import {
@@ -16,6 +20,7 @@ import { type Field, names } from './field.ts'
 export interface HttpFilterConfig {
   readonly name: string
   readonly rbac?: RBAC
+  readonly rateLimit?: LocalRateLimit
   /** null = none; routes may say otherwise. */
   readonly fault?: FaultSpec
 }
@@ -24,7 +29,7 @@ export interface HttpFilterConfig {
  * Rules of gRFC A39: names are unique, the last filter is the router and the only one, an unknown filter refuses the
  * resource unless it is optional. CORS has its rules on routes; its filter says only that there may be some.
  *
- * @param side RBAC is for servers; on a client's listener it counts as unknown (A41)
+ * @param side RBAC and local rate limits are for servers; on a client's listener they count as unknown (A41)
  */
 export function httpFilters(
   field: Field,
@@ -54,6 +59,8 @@ export function httpFilters(
     if (isRouter || filter.disabled) continue
     if (side === 'server' && holds(config, RBACSchema)) {
       configured.push({ name: filter.name, rbac: unpack(here.at('typed_config'), config, RBACSchema) })
+    } else if (side === 'server' && holds(config, LocalRateLimitSchema)) {
+      configured.push({ name: filter.name, rateLimit: unpack(here.at('typed_config'), config, LocalRateLimitSchema) })
     } else if (holds(config, HTTPFaultSchema)) {
       const at = here.at('typed_config')
       const fault = faultSpec(at, unpack(at, config, HTTPFaultSchema))

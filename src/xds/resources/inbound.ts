@@ -10,11 +10,16 @@ import { type RouteConfiguration, RouteConfigurationSchema } from '../../gen/env
 import { HttpConnectionManagerSchema } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { RawBufferSchema } from '../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
 import { DownstreamTlsContextSchema } from '../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
-import { type InboundSpec, inboundDefaults, type RbacSpec } from '../../model/inbound.ts'
+import { InboundPolicySchema } from '../../gen/inmesh/v1/extensions_pb.js'
+import type { InboundFaultSpec, InboundSpec, RateLimitSpec, RbacSpec } from '../../model/inbound.ts'
+import { MetadataKey } from '../proto.ts'
 import { socketAddress } from './address.ts'
 import { holds, typeNameOf, unpack } from './any.ts'
 import { Field, names } from './field.ts'
 import { checkManager, httpFilters } from './http-filters.ts'
+import { inboundExtras } from './inbound-policy.ts'
+import { localRateLimit } from './local-rate-limit.ts'
+import { typedMetadata } from './metadata.ts'
 import { rbacSpec } from './rbac.ts'
 import { peerIds } from './tls.ts'
 
@@ -27,25 +32,35 @@ export function inboundSpec(field: Field, message: Listener): InboundSpec {
   const chains = message.filterChains.map((chain, i) => ({ chain, at: field.at('filter_chains').index(i) }))
   if (message.defaultFilterChain !== undefined)
     chains.push({ chain: message.defaultFilterChain, at: field.at('default_filter_chain') })
-  let tls: readonly RbacSpec[] | undefined
-  let plaintext: readonly RbacSpec[] | undefined
+  let tls: ChainRules | undefined
+  let plaintext: ChainRules | undefined
   for (const { chain, at } of chains) {
     at.onlyReads(FilterChainSchema, chain, names('filter_chain_match filters transport_socket name metadata'))
     const secure = isMutualTls(at.at('transport_socket'), chain)
     checkMatch(at.at('filter_chain_match'), chain.filterChainMatch, secure)
-    const rbac = chainRbac(at, chain)
+    const rules = chainRules(at, chain)
     if (secure ? tls : plaintext) at.fail(`a second chain ${secure ? 'with' : 'without'} TLS is not supported`)
-    if (secure) tls = rbac
-    else plaintext = rbac
+    if (secure) tls = rules
+    else plaintext = rules
   }
-  if (tls !== undefined && plaintext !== undefined) {
-    if (!isDeepStrictEqual(tls, plaintext))
-      field.at('filter_chains').fail('chains that enforce different rules are not supported')
-    return { ...inboundDefaults, name: message.name, tlsMode: 'PERMISSIVE', rbac: tls }
+  const rules = tls ?? plaintext
+  if (rules === undefined) return field.at('filter_chains').fail('must not be empty')
+  if (tls !== undefined && plaintext !== undefined && !isDeepStrictEqual(tls, plaintext))
+    field.at('filter_chains').fail('chains that enforce different rules are not supported')
+  const tlsMode = plaintext === undefined ? 'STRICT' : tls === undefined ? 'DISABLE' : 'PERMISSIVE'
+  const at = field.at('metadata')
+  const extras = inboundExtras(
+    at.at('typed_filter_metadata').index(MetadataKey.inbound),
+    typedMetadata(at, message.metadata, MetadataKey.inbound, InboundPolicySchema),
+  )
+  return {
+    ...extras,
+    name: message.name,
+    tlsMode,
+    rbac: rules.rbac,
+    rateLimits: [...rules.rateLimits, ...extras.rateLimits],
+    faults: [...rules.faults, ...extras.faults],
   }
-  if (tls !== undefined) return { ...inboundDefaults, name: message.name, tlsMode: 'STRICT', rbac: tls }
-  if (plaintext !== undefined) return { ...inboundDefaults, name: message.name, tlsMode: 'DISABLE', rbac: plaintext }
-  return field.at('filter_chains').fail('must not be empty')
 }
 
 /** The address must be the one in the name (`.../IP:PORT`), so that rules never guard the wrong port. */
@@ -90,8 +105,14 @@ function checkMatch(field: Field, match: FilterChainMatch | undefined, secure: b
     field.at('transport_protocol').fail(`"${protocol}" does not fit a chain ${secure ? 'with' : 'without'} TLS`)
 }
 
-/** The one network filter is an HttpConnectionManager; its RBAC filters in order. */
-function chainRbac(field: Field, chain: FilterChain): readonly RbacSpec[] {
+interface ChainRules {
+  readonly rbac: readonly RbacSpec[]
+  readonly rateLimits: readonly RateLimitSpec[]
+  readonly faults: readonly InboundFaultSpec[]
+}
+
+/** The one network filter is an HttpConnectionManager; its filters, each kind in order. */
+function chainRules(field: Field, chain: FilterChain): ChainRules {
   const at = field.at('filters')
   const [filter] = chain.filters
   if (filter === undefined || chain.filters.length > 1) return at.fail('must hold exactly one filter')
@@ -102,17 +123,25 @@ function chainRbac(field: Field, chain: FilterChain): readonly RbacSpec[] {
   const routes = manager.routeSpecifier
   if (routes.case !== 'routeConfig') return here.at('route_config').fail('is missing: inbound routes must be inline')
   checkRoutes(here.at('route_config'), routes.value)
-  const rbac: RbacSpec[] = []
+  const rules = { rbac: [] as RbacSpec[], rateLimits: [] as RateLimitSpec[], faults: [] as InboundFaultSpec[] }
   for (const [i, f] of httpFilters(here, manager.httpFilters, 'server').entries()) {
     const at = here
       .at('http_filters')
       .index(f.name === '' ? i : f.name)
       .at('typed_config')
-    if (f.rbac === undefined) at.fail('faults of servers are not supported')
-    const spec = rbacSpec(at, f.name, f.rbac!)
-    if (spec !== null) rbac.push(spec)
+    if (f.rbac !== undefined) {
+      const spec = rbacSpec(at, f.name, f.rbac)
+      if (spec !== null) rules.rbac.push(spec)
+    } else if (f.rateLimit !== undefined) {
+      const spec = localRateLimit(at, f.name, f.rateLimit)
+      if (spec !== null) rules.rateLimits.push(spec)
+    } else if (f.fault !== undefined) {
+      if (f.fault.delay?.ms === null || f.fault.abort?.how.kind === 'header')
+        at.warn('faults that requests order have no effect on a server: it takes such headers out')
+      rules.faults.push({ match: [], fault: f.fault })
+    }
   }
-  return rbac
+  return rules
 }
 
 /**

@@ -18,11 +18,13 @@ import {
 } from '../../gen/envoy/config/rbac/v3/rbac_pb.js'
 import type { RouteSchema } from '../../gen/envoy/config/route/v3/route_components_pb.js'
 import { HTTPFaultSchema } from '../../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
+import { LocalRateLimitSchema } from '../../gen/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit_pb.js'
 import { RBACSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RouterSchema } from '../../gen/envoy/extensions/filters/http/router/v3/router_pb.js'
 import { HttpConnectionManagerSchema } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { RawBufferSchema } from '../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
 import { DownstreamTlsContextSchema } from '../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import { InboundPolicySchema } from '../../gen/inmesh/v1/extensions_pb.js'
 import type { InboundSpec } from '../../model/inbound.ts'
 import { inboundListenerName } from '../proto.ts'
 import { listenerType } from './listener.ts'
@@ -194,6 +196,27 @@ describe('a server’s listener', () => {
     expect(spec(server(mtls()))).toMatchObject({ name, tlsMode: 'STRICT', rbac: [] })
     expect(spec(server(mtls(), plain())).tlsMode).toBe('PERMISSIVE')
     expect(spec(server(plain())).tlsMode).toBe('DISABLE')
+  })
+
+  it('holds what rides in its metadata, and rate limits and faults of its filters before that', () => {
+    const bucket = { maxTokens: 5, tokensPerFill: 1, fillInterval: { seconds: 1n } }
+    const hundred = { defaultValue: { numerator: 100 } }
+    const limit = filter(
+      'lrl',
+      anyOf(LocalRateLimitSchema, { tokenBucket: bucket, filterEnabled: hundred, filterEnforced: hundred }),
+    )
+    const abort = { errorType: { case: 'httpStatus', value: 418 }, percentage: { numerator: 100 } } as const
+    const fault = filter('fault', anyOf(HTTPFaultSchema, { abort }))
+    const policy = anyOf(InboundPolicySchema, { rateLimits: [{ name: 'own', bucket }], maxRequests: 3 })
+    const init = { ...server(mtls([limit, fault])), metadata: { typedFilterMetadata: { 'inmesh.inbound': policy } } }
+    expect(spec(init)).toMatchObject({
+      maxRequests: 3,
+      rateLimits: [
+        { name: 'lrl', grpcStatus: 14 },
+        { name: 'own', grpcStatus: 8 },
+      ],
+      faults: [{ match: [], fault: { abort: { how: { kind: 'http', status: 418 } } } }],
+    })
   })
 
   it('may be named as istiod does and put its chain into default_filter_chain', () => {
