@@ -4,7 +4,9 @@ import type { InboundMatch } from '../model/inbound.ts'
 import { compileHeader, endOfPath } from './compile-match.ts'
 import type { InboundRequest } from './inbound-step.ts'
 
-export type InboundTest = (request: InboundRequest) => boolean
+/** What such a rule looks at. */
+export type InboundView = Pick<InboundRequest, 'method' | 'authority' | 'path' | 'policyPath' | 'header' | 'peer'>
+export type InboundTest = (request: InboundView) => boolean
 
 /**
  * Which requests a rule is about: any of `matches`, all when there are none; null = all. A path counts when the form that

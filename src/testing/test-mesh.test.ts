@@ -82,7 +82,10 @@ describe('a mesh in memory', () => {
       metadata: { name: 'p' },
       spec,
     })
-    const mesh = createTestMesh({ resources: [policy({ service: 'payments', timeoutMs: 100 })], services })
+    const resources = [policy({ service: 'payments', timeoutMs: 100 })]
+    const same = createTestMesh({ resources: { resources }, services })
+    expect(same.explain({ url }).destinations[0]!.policies[0]!.value).toBe('100 ms to the head of the answer')
+    const mesh = createTestMesh({ resources, services })
     for (const peer of mesh.peers('payments')) peer.hangs()
     expect(mesh.call({ url, method: 'POST' }).elapsedMs).toBeLessThanOrEqual(110)
     expect(() => createTestMesh({ resources: [policy({ servise: 'payments' })], services })).toThrow(/servise/)

@@ -17,8 +17,8 @@ import { type TestEnv, TestExchange } from './test-exchange.ts'
 import { TestPeer } from './test-peer.ts'
 import { VirtualTime } from './virtual-time.ts'
 
-/** Configuration: YAML or JSON text, or the objects themselves. */
-export type TestResources = string | readonly object[]
+/** Configuration: YAML or JSON text, the objects themselves, or what `defineMesh` makes. */
+export type TestResources = string | readonly object[] | { readonly resources: readonly object[] }
 
 export type TestEndpoint = ImaginedEndpoint
 export type TestService = ImaginedService
@@ -210,7 +210,8 @@ export class TestMesh implements TestEnv {
   #apply(): void {
     const { settings, client = { service: 'test' }, services } = this.#options
     const resources = this.#resources
-    const text = typeof resources === 'string' ? resources : resources.map((o) => JSON.stringify(o)).join('\n---\n')
+    const text =
+      typeof resources === 'string' ? resources : textOf('resources' in resources ? resources.resources : resources)
     const known = Object.keys(services).map((key) => {
       const [service = '', namespace = 'default'] = key.split('.')
       return { service, namespace, firstSeenAt: 0 }
@@ -243,6 +244,10 @@ export class TestMesh implements TestEnv {
       passthrough: false,
     }
   }
+}
+
+function textOf(objects: readonly object[]): string {
+  return objects.map((object) => JSON.stringify(object)).join('\n---\n')
 }
 
 function atOnce(result: TestResult): { exchange: null; result: () => TestResult } {

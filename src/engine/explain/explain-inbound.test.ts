@@ -65,6 +65,25 @@ describe('an inbound explanation', () => {
     expect(formatInboundExplanation(refused)).toContain('STOPS ALLOW allow')
   })
 
+  it('shows the rate limits and faults that are about the request', () => {
+    const about = (value: string) => ({
+      path: { kind: 'prefix', value, ignoreCase: false } as const,
+      ...{ methods: [], headers: [], principals: [] },
+    })
+    const bucket = { maxTokens: 10, tokensPerFill: 5, fillIntervalMs: 1_000 }
+    const limit = (name: string, path: string) => ({
+      ...{ name, match: [about(path)], key: { kind: 'identity' } as const, bucket, overrides: [], status: 429 },
+      ...{ grpcStatus: 8, answerHeaders: [], headers: false, global: false },
+    })
+    const spec = { ...inbound([]).spec, rateLimits: [limit('a', '/charge'), limit('b', '/other')] }
+    const server = new Inbound(spec)
+    for (let i = 0; i < 30; i++)
+      expect(explainInbound(server, { path: '/charge', principal: id('a') })).toMatchObject({
+        admitted: true,
+        policies: [{ name: 'rate limit a', value: '5 per 1 s, bursts of 10, for each caller; else 429' }],
+      })
+  })
+
   it('says that mutual TLS is required, and that a path is none', () => {
     expect(explainInbound(inbound([], 'STRICT'), { path: '/' })).toMatchObject({
       admitted: false,

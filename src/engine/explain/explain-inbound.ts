@@ -1,10 +1,13 @@
+import type { InboundMatch, InboundSpec } from '../../model/inbound.ts'
 import type { Peer } from '../../model/peer.ts'
 import { type AuthorizationView, compileRbac, explainRbac, type PolicyVerdict } from '../authorize.ts'
 import type { Inbound } from '../inbound.ts'
+import { compileInboundMatches, type InboundView } from '../inbound-match.ts'
 import { authorizePath } from '../inbound-path.ts'
 import { type Rejection, rejections } from '../rejection.ts'
 import type { ExplainedAnswer } from './explanation.ts'
 import { either, permissionWords, principalWords } from './inbound-words.ts'
+import { duration, faultWords } from './words.ts'
 
 /** A request that would come in. */
 export interface InboundAsk {
@@ -32,6 +35,8 @@ export interface InboundExplanation {
   /** As policies see it; null = no path that anybody may see. */
   readonly path: string | null
   readonly filters: readonly ExplainedFilter[]
+  /** Rate limits and faults that are about this request; their buckets and dice are not asked. */
+  readonly policies: readonly { readonly name: string; readonly value: string }[]
 }
 
 export interface ExplainedFilter {
@@ -53,7 +58,7 @@ export interface ExplainedRbacPolicy {
 /** Changes nothing: takes no token of a rate limit and counts no request. */
 export function explainInbound({ spec }: Inbound, ask: InboundAsk): InboundExplanation {
   const view = new AskedInbound(ask, spec.name)
-  const base = { listener: spec.name, admitted: false, path: null, filters: [] }
+  const base = { listener: spec.name, admitted: false, path: null, filters: [], policies: [] }
   if (spec.tlsMode === 'STRICT' && view.peer === null)
     return { ...base, summary: 'refused: mutual TLS is required', answer: answerOf(rejections.plaintextRefused) }
   const { path, refusal } = authorizePath(spec.rbac.map(compileRbac), spec.pathNormalization, view, ask.path)
@@ -83,6 +88,7 @@ export function explainInbound({ spec }: Inbound, ask: InboundAsk): InboundExpla
         : by.decidedBy
   return {
     ...{ listener: spec.name, admitted, path: path.strict, filters },
+    policies: admitted ? policiesFor(spec, view.at(path.base + path.query, path.strict)) : [],
     summary: admitted ? 'admitted' : `refused: ${cause}`,
     answer: refusal === undefined ? null : answerOf(refusal),
   }
@@ -93,12 +99,31 @@ export function formatInboundExplanation(e: InboundExplanation): string {
   const lines = [`${e.listener}: ${e.summary}`]
   if (e.answer !== null) lines.push(`  answer ${e.answer.status} ${e.answer.details}`)
   if (e.path !== null) lines.push(`  path as policies see it: ${e.path}`)
+  for (const { name, value } of e.policies) lines.push(`  ${name}: ${value}`)
   for (const filter of e.filters) {
     lines.push(`  ${filter.passes ? 'passes' : 'STOPS'} ${filter.action} ${filter.name}`)
     for (const { name, matched, why } of filter.policies)
       lines.push(`    ${matched ? '=>' : ' x'} ${name}${why === null ? '' : `: ${why}`}`)
   }
   return lines.join('\n')
+}
+
+function policiesFor(spec: InboundSpec, view: InboundView): { name: string; value: string }[] {
+  const applies = (match: readonly InboundMatch[]) => compileInboundMatches(match)?.(view) ?? true
+  const limits = spec.rateLimits.filter(({ match }) => applies(match))
+  const fault = spec.faults.find(({ match }) => applies(match))
+  return [
+    ...limits.map(({ name, key, bucket, status }) => {
+      const whose = key.kind === 'all' ? 'all together' : key.kind === 'identity' ? 'each caller' : `each ${key.name}`
+      const { maxTokens, tokensPerFill, fillIntervalMs } = bucket
+      const rate = `${tokensPerFill} per ${duration(fillIntervalMs)}, bursts of ${maxTokens}`
+      return { name: `rate limit ${name}`, value: `${rate}, for ${whose}; else ${status}` }
+    }),
+    ...(fault === undefined ? [] : [{ name: 'fault', value: faultWords(fault.fault) }]),
+    ...(spec.maxRequests === Number.POSITIVE_INFINITY
+      ? []
+      : [{ name: 'limit', value: `${spec.maxRequests} requests at one time` }]),
+  ]
 }
 
 function whyNot({ policy, permission, principal }: PolicyVerdict, view: AuthorizationView): string | null {
@@ -137,6 +162,16 @@ class AskedInbound implements AuthorizationView {
     this.localAddress = at?.[1]?.replace(/^\[|\]$/g, '') ?? ''
     this.localPort = Number(at?.[2] ?? 0)
     this.headers = new Map(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), [value].flat()]))
+  }
+
+  header(name: string): string | undefined {
+    return this.headers.get(name)?.join(',')
+  }
+
+  /** As rules about paths see it. */
+  at(path: string, policyPath: string): InboundView {
+    const { method, authority, peer } = this
+    return { method, authority, path, policyPath, peer, header: (name) => this.header(name) }
   }
 
   values(name: string): readonly string[] {
