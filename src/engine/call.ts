@@ -76,6 +76,9 @@ export class Call extends TimerNode {
   /** @internal What the try that was decided draws on; null = it is for free. */
   paid: Budget | null = null
   private entered = 0
+  /** `deadline` without that of the caller, and that of the caller when it was last asked for. */
+  private ownDeadline = 0
+  private callerLimit = 0
   /** A retry of it waits to be started. */
   private retrying = false
   private hedgeTimer: HedgeTimer | null = null
@@ -101,6 +104,22 @@ export class Call extends TimerNode {
     return this.env.clock.wall?.() ?? Date.now()
   }
 
+  /** Its own time begins so much later (an injected delay); that of its caller does not wait. */
+  postpone(ms: number): void {
+    this.ownDeadline += ms
+    this.deadline = Math.min(this.callerLimit, this.ownDeadline)
+  }
+
+  /** The caller has more time than it said: the answer for which this call is made is on its way, and may be a stream. */
+  private lifted(): boolean {
+    const { callerDeadline } = this.exchange
+    if (callerDeadline <= this.callerLimit) return false
+    this.callerLimit = callerDeadline
+    const own = this.phase === Phase.Delivering && this.route.timeoutUntilHeaders
+    this.deadline = own ? callerDeadline : Math.min(callerDeadline, this.ownDeadline)
+    return true
+  }
+
   /** The outbound order, in full. */
   run(): void {
     const { env, exchange } = this
@@ -108,7 +127,9 @@ export class Call extends TimerNode {
     this.startedAt = now
     if (exchange.overriding === true) override(this)
     const { callerDeadline } = exchange
-    this.deadline = Math.min(callerDeadline, now + this.timeoutMs)
+    this.callerLimit = callerDeadline
+    this.ownDeadline = now + this.timeoutMs
+    this.deadline = Math.min(callerDeadline, this.ownDeadline)
     env.events?.callStart(this)
     if (now >= this.deadline) {
       this.finish(now >= callerDeadline ? rejections.expired : rejections.timeout, null, now)
@@ -257,7 +278,10 @@ export class Call extends TimerNode {
     this.env.wheel.disarm(attempt)
     if (this.hedgeTimer !== null) this.env.wheel.disarm(this.hedgeTimer)
     if (this.live > 1) this.dropRivals(attempt, now)
-    if (this.route.timeoutUntilHeaders) this.env.wheel.arm(this, this.exchange.callerDeadline)
+    if (this.route.timeoutUntilHeaders) {
+      this.callerLimit = this.exchange.callerDeadline
+      this.env.wheel.arm(this, this.callerLimit)
+    }
     return true
   }
 
@@ -301,7 +325,12 @@ export class Call extends TimerNode {
 
   /** @internal The deadline, or the end of a back-off. */
   override fire(now: number): void {
-    if (this.phase === Phase.Backoff || this.phase === Phase.Held) {
+    const waits = this.phase === Phase.Backoff || this.phase === Phase.Held
+    if ((!waits || now >= this.deadline) && this.lifted() && !waits && now < this.deadline) {
+      this.env.wheel.arm(this, this.deadline)
+      return
+    }
+    if (waits) {
       // Our loop may have stood still since the retry was decided.
       if (now >= this.deadline) this.finish(rejections.timeout, null, now)
       // Asked again: the caller's body may have been read since.

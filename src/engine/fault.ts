@@ -41,7 +41,7 @@ export class FaultGate implements Policy {
     this.delayed.add(call)
     call.delayInjected = true
     // The timeout of the route begins when the delay is over, that of the caller does not wait.
-    call.deadline = Math.min(call.exchange.callerDeadline, call.deadline + ms)
+    call.postpone(ms)
     call.env.wheel.arm(new Delay(this, call), now + ms)
     return HOLD
   }

@@ -200,6 +200,30 @@ describe('a call made in handling a request', () => {
   })
 })
 
+describe('a stream that is handed on', () => {
+  it('lives on when the time until its head is over, at every hop', async () => {
+    const events = 8
+    const last = await plain(async (_req, res) => {
+      for (let i = 0; i < events; i++) {
+        res.write('event')
+        await sleep(50)
+      }
+      res.end()
+    })
+    const inner = client({ endpoints: [last.port], route: { timeoutMs: 5_000 } })
+    for (const timeoutUntilHeaders of [true, false]) {
+      inner.apply({ svc: { endpoints: [last.port], route: { timeoutMs: 5_000, timeoutUntilHeaders } } })
+      const port = await meshed(async (_req, res) => {
+        const answer = await inner.dispatcher.request({ origin: 'http://svc', path: '/', method: 'GET' })
+        res.flushHeaders()
+        answer.body.pipe(res)
+      })
+      const outer = client({ endpoints: [{ port, tlsMode: 'mtls' }], route: { timeoutMs: 150 } })
+      expect((await call(outer.dispatcher, 'http://svc/')).text).toBe('event'.repeat(events))
+    }
+  })
+})
+
 describe('a response that falls silent', () => {
   it('is cut off after the idle timeout of its route, and lives on while bytes come', async () => {
     const silent = await plain((_req, res) => {
