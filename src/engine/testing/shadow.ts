@@ -129,6 +129,8 @@ export class ShadowOutlier {
     const run = this.runs.get(seen.host) ?? { errors: 0, gateway: 0 }
     this.runs.set(seen.host, run)
     if (!bad) return
+    // Its head was an error already: it stays one.
+    if (seen.again && seen.status >= 500) return
     run.errors++
     this.failed = seen.host
     if (seen.kind === Kind.Response && (seen.status < 502 || seen.status > 504)) run.gateway = 0

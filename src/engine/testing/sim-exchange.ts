@@ -25,7 +25,7 @@ export class SimExchange implements Exchange {
   readonly authority: string
   readonly path = '/'
   readonly idempotent: boolean
-  readonly callerDeadline: number
+  callerDeadline: number
   replayable = true
   hedgeable = true
   tree: RetryTree | null = null

@@ -155,6 +155,11 @@ export class World implements Observed, SimEnv {
         exchange.replayable = false
       })
     if (dice.chance(0.2)) exchange.hedgeable = false
+    // Its own answer is on its way: nobody waits for its head any more.
+    if (dice.chance(0.1))
+      this.after(dice.between(0, 1_500), () => {
+        exchange.callerDeadline = Never
+      })
     if (dice.chance(0.1)) exchange.tree = { repeated: dice.chance(0.5), settle() {} }
     if (dice.chance(0.1)) this.after(dice.between(0, 500), () => exchange.cancel())
     if (!inside && dice.chance(0.1)) exchange.whenRejected = () => this.call(true)
