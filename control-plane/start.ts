@@ -59,6 +59,8 @@ export interface ControlPlane {
 
 /** Longest that a registration waits for its revision to be served, ms. */
 const SERVED_TIMEOUT = 2_000
+/** Longest that a workload which leaves waits until all clients know, ms. */
+const HEARD_TIMEOUT = 5_000
 /** Suspects of a mass expiry are kept this much longer, ms. */
 const SUSPECT = 60_000
 
@@ -128,6 +130,7 @@ async function start(
     leases: { graceMs: o.registrationGraceMs, startupGraceMs: o.startupGraceMs, suspectMs: SUSPECT },
     onUrgent: () => revisions.hurry(),
     served: (revision) => revisions.served(revision, SERVED_TIMEOUT),
+    heard: () => ads.endpointsAnswered(HEARD_TIMEOUT),
   })
   const ca = createCaService({ authority, store, logger })
   const grpc = new GrpcServer({

@@ -19,13 +19,17 @@ import type { WorkloadInfo } from './model/workload.ts'
 import { type MeshOptions, type ResolvedOptions, resolveOptions } from './options.ts'
 import { Recorder, type Recording, type RecordOptions } from './record.ts'
 import { ServedServer } from './served-server.ts'
+import { closeOnSignals } from './signals.ts'
 import { type AdminServer, startAdminServer } from './telemetry/admin-server.ts'
 import { type RunningSdk, startSdk } from './telemetry/start-sdk.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 import { inboundListenerName } from './xds/proto.ts'
 
 export interface CloseMeshOptions {
-  /** ms between the goodbye to the control plane and the end of the servers, so that callers hear of it. Default 1,000 with servers, else 0. */
+  /**
+   * ms for which servers go on, with `connection: close` on their answers, after the control plane has told all callers that
+   * they leave. Default 1,000 with servers, else 0.
+   */
   drainMs?: number
   /** ms that requests under way get. Default 30,000. */
   graceMs?: number
@@ -62,6 +66,8 @@ export class Mesh {
   #sdk: RunningSdk | null = null
   #failed: Error | null = null
   #closed: Promise<void> | null = null
+  #closing = false
+  #forgetSignals: (() => void) | null = null
   #recheck: (() => void) | null = null
 
   /** @internal Use `createMesh`. */
@@ -118,7 +124,7 @@ export class Mesh {
 
   /** @internal Everything that takes time; `createMesh` waits for what is local only. */
   async start(): Promise<void> {
-    const { adminPort, logger, preload } = this.#options
+    const { adminPort, handleSignals, logger, preload } = this.#options
     this.#sdk = await startSdk({ workload: this.workload, logger })
     if (adminPort !== null) {
       this.#admin = await startAdminServer(adminPort, {
@@ -128,6 +134,7 @@ export class Mesh {
         explain: (request) => this.explain(request),
       })
     }
+    if (handleSignals) this.#forgetSignals = closeOnSignals(this)
     for (const name of preload) this.#link.xds.watchAuthority(name)
     this.#link.start().then(
       () => {
@@ -169,7 +176,7 @@ export class Mesh {
     const { readyTimeoutMs } = this.#options
     const done = Promise.withResolvers<void>()
     const look = () => {
-      if (this.#closed !== null) done.reject(new InmeshError('ERR_INMESH_CLOSED', 'the mesh was closed'))
+      if (this.#closing) done.reject(new InmeshError('ERR_INMESH_CLOSED', 'the mesh was closed'))
       else if (this.#failed !== null) done.reject(notReady(this.#failed.message, this.#failed))
       else if (this.#waitingFor().length === 0) done.resolve()
     }
@@ -197,6 +204,7 @@ export class Mesh {
    * everything. Calls out stay possible until the servers have ended. Idempotent.
    */
   close(options: CloseMeshOptions = {}): Promise<void> {
+    this.#closing = true
     this.#closed ??= this.#close(options)
     return this.#closed
   }
@@ -374,6 +382,7 @@ export class Mesh {
 
   /** What ready() and /ready wait for, in words. */
   #waitingFor(): string[] {
+    if (this.#closing) return ['the end of this process']
     const waiting: string[] = []
     const { xds, identity } = this.#link
     if (identity.current === undefined) waiting.push('a certificate')
@@ -408,8 +417,10 @@ export class Mesh {
     this.#recheck?.()
     if (servers.length > 0 && this.#failed === null) {
       await this.#link.registry.drain(Math.min(5_000, drainMs ?? 5_000))
-      for (const server of servers) server.drain()
-      await new Promise((resolve) => setTimeout(resolve, drainMs ?? 1_000))
+      const goOnMs = drainMs ?? 1_000
+      // A quarter of the time to spread the end of connections over, so that callers do not all dial anew at once.
+      for (const server of servers) server.drain(goOnMs / 4)
+      await new Promise((resolve) => setTimeout(resolve, goOnMs))
       // The goodbye that removes the endpoints; from here on nobody new comes.
       await this.#link.registry.close()
     }
@@ -422,6 +433,7 @@ export class Mesh {
     await this.#admin?.close()
     await this.#sdk?.shutdown()
     await this.#embedded?.leave()
+    this.#forgetSignals?.()
   }
 }
 

@@ -50,6 +50,11 @@ export interface MeshOptions {
    * `detach` takes single pieces of work out of it. Default true. INMESH_PROPAGATE_DEADLINES (true, false).
    */
   propagateDeadlines?: boolean
+  /**
+   * On SIGTERM and SIGINT: `mesh.close()`, then exit. Default true, as long as the app listens to the signal for itself
+   * nowhere: then it decides, and calls `mesh.close()`. INMESH_HANDLE_SIGNALS (true, false).
+   */
+  handleSignals?: boolean
   /** Names this process will call: subscribed at start instead of at the first call. */
   preload?: readonly string[]
   /** Default: JSON lines on stderr from INMESH_LOG_LEVEL (debug, info, warn, error; default warn). */
@@ -69,6 +74,7 @@ export interface ResolvedOptions {
   weight: number
   readyTimeoutMs: number
   dialAbsent: boolean
+  handleSignals: boolean
   propagateDeadlines: boolean
   preload: readonly string[]
   logger: Logger
@@ -114,6 +120,8 @@ export function resolveOptions(options: MeshOptions, env: Env = process.env): Re
     propagateDeadlines:
       options.propagateDeadlines ??
       yesOrNo('propagateDeadlines', 'INMESH_PROPAGATE_DEADLINES', env.INMESH_PROPAGATE_DEADLINES, true),
+    handleSignals:
+      options.handleSignals ?? yesOrNo('handleSignals', 'INMESH_HANDLE_SIGNALS', env.INMESH_HANDLE_SIGNALS, true),
     preload: options.preload ?? [],
     logger: options.logger ?? jsonLogger(logLevel(env.INMESH_LOG_LEVEL), { service }),
   }

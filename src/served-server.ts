@@ -57,9 +57,9 @@ export class ServedServer {
     return this.#server.address()
   }
 
-  /** From now on every answer asks its client to close the connection. */
-  drain(): void {
-    this.#server.drain()
+  /** See MeshServer.drain. */
+  drain(spreadMs = 0): void {
+    this.#server.drain(spreadMs)
   }
 
   /** Ends gracefully; see MeshServer.close. `mesh.close()` does it for all servers, in the right order. */

@@ -23,6 +23,9 @@ export const aggregatedDiscoveryService: ServiceDefinition = {
 /** Streams polled in one turn of the event loop: ACKs and health checks stay served during a push to all. */
 const SLICE = 500
 
+/** ms between two looks at who has answered. */
+const ANSWER_LOOK = 10
+
 /** Aggregated discovery over gRPC. */
 export class AdsServer {
   readonly #options: AdsOptions
@@ -50,6 +53,21 @@ export class AdsServer {
         await new Promise((resolve) => setImmediate(resolve))
       }
       this.#open.get(stream)?.poll()
+    }
+  }
+
+  /**
+   * Resolves when every client that is connected now has answered for the endpoints of now, or after `timeoutMs`. For those
+   * who leave: from then on nobody calls them any more.
+   */
+  async endpointsAnswered(timeoutMs: number): Promise<void> {
+    const { clock } = this.#options
+    const until = clock.now() + timeoutMs
+    let behind = [...this.#open.keys()]
+    for (;;) {
+      behind = behind.filter((stream) => this.#open.has(stream) && !stream.hasCurrentEndpoints)
+      if (behind.length === 0 || clock.now() >= until) return
+      await new Promise((resolve) => setTimeout(resolve, ANSWER_LOOK))
     }
   }
 

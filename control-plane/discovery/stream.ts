@@ -101,6 +101,12 @@ export class DiscoveryStream {
     return oldest
   }
 
+  /** The client has answered for all endpoints that it is to have now, or asks for none. */
+  get hasCurrentEndpoints(): boolean {
+    const s = this.#subscriptions.get(TypeUrl.endpoints)
+    return s === undefined || (s.unansweredSince === undefined && !s.pending(this.#lookup(TypeUrl.endpoints), true))
+  }
+
   status(): ReadonlyMap<string, SubscriptionStatus> {
     const result = new Map<string, SubscriptionStatus>()
     for (const typeUrl of this.#ordered())

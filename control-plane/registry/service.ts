@@ -41,6 +41,8 @@ export interface WorkloadRegistryOptions {
   readonly onUrgent: () => void
   /** Resolves when this revision is served, or cannot be for now: a workload that is told "registered" can be found. */
   readonly served: (revision: number) => Promise<void>
+  /** Resolves when those who use endpoints have heard of what is served now, or will not for now. */
+  readonly heard: () => Promise<void>
 }
 
 type RegisterCall = ServerDuplexStream<RegisterRequest, RegisterResponse>
@@ -162,6 +164,8 @@ export class WorkloadRegistry {
     const cursor = await this.#writer.write(change)
     const revision = /^\d+$/.test(cursor) ? Number(cursor) : 0
     await this.#options.served(revision)
+    // A workload that leaves waits for this before it stops to serve.
+    if (records.some((record) => record.health === 'DRAINING')) await this.#options.heard()
     return create(RegisterResponseSchema, {
       revision: BigInt(revision),
       grace: durationFromMs(leases.graceMs),

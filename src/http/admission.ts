@@ -2,6 +2,7 @@ import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:ht
 import type { Duplex } from 'node:stream'
 import { waitOf } from '../engine/deadline.ts'
 import type { Admitted, Inbound } from '../engine/inbound.ts'
+import { systemRandom, unit } from '../engine/random.ts'
 import { Rejection, rejections } from '../engine/rejection.ts'
 import { REPEAT_HEADER } from '../engine/retry-tree.ts'
 import type { Clock } from '../model/clock.ts'
@@ -44,6 +45,8 @@ export class Admission {
   phase: 'open' | 'draining' | 'closing' = 'open'
   /** Called when nothing is under way any more. */
   whenIdle: (() => void) | null = null
+  private drainedAt = 0
+  private spreadMs = 0
   private readonly options: AdmissionOptions
   private readonly underWay = new UnderWay<InboundExchange>()
 
@@ -56,10 +59,19 @@ export class Admission {
     return this.underWay.size
   }
 
-  /** Answers from now on say `connection: close`, those under way too. */
-  drain(phase: 'draining' | 'closing'): void {
+  /** Answers say `connection: close`, those under way too; more and more of them over `spreadMs`. */
+  drain(phase: 'draining' | 'closing', spreadMs = 0): void {
     this.phase = phase
+    this.drainedAt = this.options.clock.now() + spreadMs
+    this.spreadMs = spreadMs
+    if (spreadMs > 0) return
     for (const { response } of this.underWay) if (response !== null) response.shouldKeepAlive = false
+  }
+
+  /** While draining: whether this answer is to be the last one of its connection. */
+  private isLast(): boolean {
+    const left = this.drainedAt - this.options.clock.now()
+    return left <= 0 || unit(systemRandom) * this.spreadMs >= left
   }
 
   /**
@@ -76,7 +88,7 @@ export class Admission {
     response: ServerResponse,
     handler: (request: IncomingMessage, response: ServerResponse) => void,
   ): void {
-    if (this.phase !== 'open') response.shouldKeepAlive = false
+    if (this.phase !== 'open' && this.isLast()) response.shouldKeepAlive = false
     if (this.phase === 'closing') {
       response.writeHead(503, notStartedHeaders).end()
       return

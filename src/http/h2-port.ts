@@ -7,6 +7,7 @@ import {
   type ServerHttp2Session,
 } from 'node:http2'
 import type { Socket } from 'node:net'
+import { systemRandom, unit } from '../engine/random.ts'
 import { MAX_HEADER_LINES } from './request-head.ts'
 
 /** Streams at one time on one connection. */
@@ -45,10 +46,13 @@ export class H2Port {
     this.server.emit('connection', socket)
   }
 
-  /** GOAWAY: what is under way ends, nothing new comes. */
-  drain(): void {
+  /** GOAWAY, to each session at some time within `spreadMs`: what is under way ends, nothing new comes. */
+  drain(spreadMs = 0): void {
     this.draining = true
-    for (const session of this.sessions) session.close()
+    for (const session of this.sessions) {
+      if (spreadMs === 0) session.close()
+      else setTimeout(() => session.close(), unit(systemRandom) * spreadMs).unref()
+    }
   }
 }
 

@@ -108,10 +108,13 @@ export class MeshServer {
     return this.server.address()
   }
 
-  /** From now on every answer asks its client to close the connection; requests are served as before. */
-  drain(): void {
-    if (this.admission.phase === 'open') this.admission.drain('draining')
-    this.h2?.drain()
+  /**
+   * Answers ask their clients to close the connection: more and more of them over `spreadMs`, all from then on. Requests are
+   * served as before.
+   */
+  drain(spreadMs = 0): void {
+    if (this.admission.phase === 'open') this.admission.drain('draining', spreadMs)
+    this.h2?.drain(spreadMs)
   }
 
   /**
