@@ -16,15 +16,16 @@ const ring: LbSpec = {
   ...hashing,
 }
 /**
- * How much longer a bare pick may take among 10,000 hosts than among 10. Rings and schedules grow with the logarithm; who
- * compares two hosts reads them anywhere in memory, some 3 ns more.
+ * How much longer a bare pick may take among 10,000 hosts than among 10, on a busy machine: what is left is memory, some 3 ns
+ * for each host that is read anywhere in it. A search would take a thousand times as long. Rings and schedules grow with the
+ * logarithm.
  */
 const policies: readonly { name: string; lb: LbSpec; weighted: boolean; ratio: number }[] = [
-  { name: 'round robin', lb: { policy: 'ROUND_ROBIN' }, weighted: false, ratio: 1.2 },
-  { name: 'random', lb: { policy: 'RANDOM' }, weighted: false, ratio: 1.2 },
+  { name: 'round robin', lb: { policy: 'ROUND_ROBIN' }, weighted: false, ratio: 2 },
+  { name: 'random', lb: { policy: 'RANDOM' }, weighted: false, ratio: 2 },
   { name: 'least request', lb: { policy: 'LEAST_REQUEST', choiceCount: 2 }, weighted: false, ratio: 2 },
   { name: 'peak EWMA', lb: { policy: 'PEAK_EWMA', decayMs: 10_000 }, weighted: false, ratio: 2 },
-  { name: 'maglev', lb: { policy: 'MAGLEV', tableSize: 65_537, ...hashing }, weighted: false, ratio: 1.2 },
+  { name: 'maglev', lb: { policy: 'MAGLEV', tableSize: 65_537, ...hashing }, weighted: false, ratio: 2 },
   { name: 'ring hash', lb: ring, weighted: false, ratio: 4 },
   { name: 'weighted round robin', lb: { policy: 'ROUND_ROBIN' }, weighted: true, ratio: 6 },
   { name: 'weighted least request', lb: { policy: 'LEAST_REQUEST', choiceCount: 2 }, weighted: true, ratio: 6 },
@@ -91,15 +92,15 @@ describe('among 10,000 hosts', () => {
     expect(found).toBeLessThanOrEqual(ratio)
   })
 
-  it.each(policies.slice(0, 4))('a whole call by $name takes no longer than among 10', ({ lb, weighted }) => {
+  it.each(policies.slice(0, 4))('a whole call by $name takes hardly longer than among 10', ({ lb, weighted }) => {
     const small = labOf(lb, 10, weighted)
     const large = labOf(lb, 10_000, weighted)
     const found = compare(
-      1.2,
+      2,
       () => callsOf(small),
       () => callsOf(large),
     )
-    expect(found).toBeLessThanOrEqual(1.2)
+    expect(found).toBeLessThanOrEqual(2)
   })
 
   it('ejecting a thousand of them, one after the other, is not quadratic', () => {

@@ -31,6 +31,8 @@ export class SimExchange implements Exchange {
   tree: RetryTree | null = null
   call: Call | null = null
   readonly attempts: SimAttempt[] = []
+  /** What its hash is made of. */
+  key: string | undefined = undefined
   /** Heads that went to the caller. */
   heads = 0
   /** It has the whole answer. */
@@ -56,8 +58,8 @@ export class SimExchange implements Exchange {
     this.method = idempotent ? 'GET' : 'POST'
   }
 
-  header(): string | undefined {
-    return undefined
+  header(name: string): string | undefined {
+    return name === 'x-key' ? this.key : undefined
   }
 
   shadow(shadow: Shadow): void {

@@ -3,6 +3,7 @@ import {
   type ClusterSpec,
   clusterDefaults,
   type EndpointSpec,
+  type HealthCheckSpec,
   type LbSpec,
   type OutlierSpec,
   type RetryBudgetSpec,
@@ -18,6 +19,7 @@ import {
 import { Call } from '../call.ts'
 import type { ClusterRuntime } from '../cluster.ts'
 import { Engine } from '../engine.ts'
+import type { CheckResult } from '../health.ts'
 import type { HostLink, HostRuntime } from '../host.ts'
 import type { Shadow } from '../mirror.ts'
 import { TICK_MS } from '../time.ts'
@@ -81,6 +83,7 @@ export class World implements Observed, SimEnv {
     this.trouble = dice.oneOf([0.05, 0.2, 0.5, 0.9])
     this.invariants = new Invariants(this)
     this.engine = new Engine({ clock: this, random: new Dice(seed, 2).random, events: this.invariants })
+    this.engine.probe = (_cluster, host, _spec, done) => this.check(host, done)
     // In place of Node's timers.
     this.engine.wheel.host = {
       wake: () => {
@@ -119,6 +122,20 @@ export class World implements Observed, SimEnv {
     return link
   }
 
+  /** A health check: what it finds goes by the mood of the peer. */
+  private check(host: HostRuntime, done: (result: CheckResult) => void): () => void {
+    let givenUp = false
+    const mood = this.healed ? 'ok' : this.moodOf.get(host.address)!
+    this.after(this.healed ? 1 : this.dice.between(0, 300), () => {
+      if (givenUp) return
+      must(!host.gone, 'a host that left is still checked')
+      done(mood === 'ok' || this.healed ? 'healthy' : mood === 'status' ? 'unhealthy' : 'failed')
+    })
+    return () => {
+      givenUp = true
+    }
+  }
+
   shadow({ route }: Shadow, of: SimExchange): void {
     if (route === null) return
     const exchange = new SimExchange(this, SERVICE, of.idempotent, Never)
@@ -149,6 +166,7 @@ export class World implements Observed, SimEnv {
     const idempotent = dice.chance(0.6)
     const callerDeadline = dice.chance(0.2) ? this.time + dice.between(-5, 2_000) : Never
     const exchange = new SimExchange(this, SERVICE, idempotent, callerDeadline)
+    if (dice.chance(0.8)) exchange.key = `user-${dice.int(1, 5)}`
     this.exchanges.push(exchange)
     if (dice.chance(0.2))
       this.after(dice.oneOf([0, dice.between(0, 100)]), () => {
@@ -229,6 +247,10 @@ export class World implements Observed, SimEnv {
     this.invariants.step(this.time)
     this.advance(this.time + 10_000)
     for (const [name, spec] of this.clusters) if (spec.breaker !== null) this.closes(name)
+    for (const { hosts } of this.engine.clusters.values())
+      for (const host of hosts) must(!host.checkFailed, 'a host that is well again fails its checks')
+    for (const [name, spec] of this.clusters) this.clusters.set(name, { ...spec, healthChecks: [] })
+    this.apply()
     this.advance(this.time + 30_000)
   }
 
@@ -377,12 +399,26 @@ export class World implements Observed, SimEnv {
         maxRetries: dice.chance(0.3) ? dice.int(1, 4) : Never,
       },
       outlier: dice.chance(0.5) ? this.drawOutlier() : null,
+      healthChecks: dice.chance(0.2) ? [this.drawCheck()] : [],
       breaker: dice.chance(0.5) ? this.drawBreaker() : null,
       retryBudget: dice.chance(0.7) ? this.drawBudget() : null,
       panicThresholdPercent: dice.chance(0.2) ? 50 : 0,
       priorities: { ...clusterDefaults.priorities, locality: dice.chance(0.2) ? 'weighted' : 'none' },
       endpoints: this.drawEndpoints(dice.int(1, 5)),
     })
+  }
+
+  private drawCheck(): HealthCheckSpec {
+    const { dice } = this
+    return {
+      timeoutMs: dice.between(100, 400),
+      intervalMs: dice.between(50, 1_000),
+      intervalJitterPercent: dice.oneOf([0, 20]),
+      noTrafficIntervalMs: dice.between(50, 2_000),
+      unhealthyThreshold: dice.int(1, 3),
+      healthyThreshold: dice.int(1, 3),
+      how: { kind: 'tcp' },
+    }
   }
 
   private drawOutlier(): OutlierSpec {
@@ -472,6 +508,7 @@ export class World implements Observed, SimEnv {
       action: { kind: 'forward', clusters },
       timeoutMs: dice.chance(0.7) ? dice.between(50, 3_000) : Never,
       timeoutUntilHeaders: dice.chance(0.5),
+      hash: dice.chance(0.5) ? [{ kind: 'header', name: 'x-key', terminal: false }] : [],
       retry: dice.chance(0.85) ? this.drawRetry() : null,
       fault: dice.chance(0.25) ? this.drawFault() : null,
       mirrors: dice.chance(0.25) ? [this.drawMirror()] : [],
