@@ -82,6 +82,22 @@ describe('the limit of load', () => {
     expect(shed.enter('DEFAULT')).toBe(true)
   })
 
+  it('frees places in the next turn of the event loop while it limits', () => {
+    const shed = new Shed(fixed)
+    let turn: (() => void) | null = null
+    shed.nextTurn = (work) => {
+      turn = work
+    }
+    for (let i = 0; i < 10; i++) {
+      expect(shed.enter('DEFAULT')).toBe(true)
+      shed.leave()
+    }
+    expect(shed.enter('DEFAULT')).toBe(false)
+    turn!()
+    expect(shed.inFlight).toBe(0)
+    expect(fill(shed, 'DEFAULT')).toBe(10)
+  })
+
   it('keeps its bounds and counts to zero, whatever comes', () => {
     const event = fc.oneof(
       fc.record({ lag: fc.double({ min: 0, max: 2_000, noNaN: true }) }),

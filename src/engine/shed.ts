@@ -28,7 +28,13 @@ export class Shed {
   emergency = false
   /** Requests refused since the start. */
   refused = 0
+  /**
+   * Calls back in the next turn of the event loop; null = places are free at once. With it one turn starts no more handlers
+   * than the limit says, even of those that answer before they return.
+   */
+  nextTurn: ((work: () => void) => void) | null = null
   private spec: ShedSpec
+  private ended = 0
   private peak = 0
   private lateTicks = 0
   private stalledTicks = 0
@@ -57,13 +63,20 @@ export class Shed {
     return true
   }
 
+  /** A request is over. While load is limited its place is free from the next turn of the event loop on. */
   leave(): void {
-    this.inFlight--
+    if (this.nextTurn === null || this.limit === Number.POSITIVE_INFINITY) this.inFlight--
+    else if (this.ended++ === 0) this.nextTurn(this.settle)
   }
 
   /** Load is limited, or may be after a `tick` with this lag. */
   limits(lag: number): boolean {
     return this.limit !== Number.POSITIVE_INFINITY || lag > this.spec.lagMs
+  }
+
+  private readonly settle = () => {
+    this.inFlight -= this.ended
+    this.ended = 0
   }
 
   /** @param lag how much later than it should this is called, ms */

@@ -132,6 +132,7 @@ export class MeshServer {
     const stop = watchLoopLag(clock, (lag, now) => {
       const shed = inbound()?.runtime.shed
       if (shed === undefined || shed === null) return
+      shed.nextTurn ??= setImmediate
       if (shed.limits(lag) && ticks++ % EASE_TICKS === 0) this.admission.easeStreams()
       shed.tick(lag, now)
     })
