@@ -119,14 +119,14 @@ describe('a batch', () => {
 describe('fields', () => {
   it.each([
     // VirtualService
-    [vs('http: []'), 'spec.hosts: is required'],
+    [vs('http: []'), 'spec.hosts: must name at least one host'],
     [vs('hosts: []'), 'spec.hosts: must name at least one host'],
     [vs('hosts: ["*"]'), 'spec.hosts[0]: "*" is not a host name'],
     [vs('hosts: ["a b"]'), 'is not a host name'],
     [vs('hosts: ["*.b", x.b]'), 'spec.hosts[1]: overlaps "*.b"'],
     [vs('hosts: [a, A]'), 'spec.hosts[1]: "a" is listed twice'],
-    [vs('hosts: [a]\nhttp: [{match: []}]'), 'spec.http[0].route: is required'],
-    [vs('hosts: [a]\nhttp: [{route: []}]'), 'must name at least one destination'],
+    [vs('hosts: [a]\nhttp: [{match: []}]'), 'spec.http[0]: needs one of route, redirect, directResponse, delegate'],
+    [vs('hosts: [a]\nhttp: [{route: []}]'), 'needs one of route, redirect'],
     [vs('hosts: [a]\nhttp: [{route: [{destination: {host: "*.x"}}]}]'), 'cannot have a wildcard'],
     [
       vs('hosts: [a]\nhttp: [{route: [{destination: {host: a, subset: v1}, weight: -1}]}]'),
@@ -170,10 +170,81 @@ describe('fields', () => {
       '"conect-failure" is not a retry condition (did you mean "connect-failure"?)',
     ],
     [vs(`hosts: [a]\nhttp: [{${route}, retries: {attempts: 1, retryOn: "600"}}]`), '"600" is not a retry condition'],
-    [vs(`hosts: [a]\nhttp: [{redirect: {uri: /x}}]`), 'spec.http[0].redirect: is not supported yet'],
-    [vs(`hosts: [a]\nhttp: [{${route}, rewrite: {uri: /}}]`), 'rewrite: is not supported yet'],
-    [vs(`hosts: [a]\nhttp: [{${route}, match: [{scheme: {exact: http}}]}]`), 'scheme: is not supported yet'],
-    [vs('hosts: [a]\nexportTo: ["."]'), 'only "*" (all namespaces) is supported yet'],
+    [vs(`hosts: [a]\nhttp: [{${route}, redirect: {uri: /x}}]`), 'http[0].redirect: cannot stand beside route'],
+    [vs(`hosts: [a]\nhttp: [{directResponse: {status: 200}, redirect: {uri: /x}}]`), 'cannot stand beside redirect'],
+    [vs(`hosts: [a]\nhttp: [{redirect: {uri: /x}, rewrite: {uri: /y}}]`), 'rewrite: cannot stand beside redirect'],
+    [
+      vs(
+        `hosts: [a]\nhttp: [{directResponse: {status: 200}, fault: {abort: {httpStatus: 500, percentage: {value: 1}}}}]`,
+      ),
+      'fault: cannot stand beside directResponse',
+    ],
+    [vs('hosts: [a]\nhttp: [{redirect: {}}]'), 'redirect: changes nothing'],
+    [
+      vs('hosts: [a]\nhttp: [{redirect: {uri: /x, redirectCode: 200}}]'),
+      'redirectCode: must be one of 301, 302, 303, 307, 308',
+    ],
+    [
+      vs('hosts: [a]\nhttp: [{redirect: {port: 1, derivePort: FROM_REQUEST_PORT}}]'),
+      'derivePort: cannot stand beside port',
+    ],
+    [vs('hosts: [a]\nhttp: [{redirect: {scheme: ftp}}]'), 'scheme: must be http or https'],
+    [vs('hosts: [a]\nhttp: [{directResponse: {status: 99}}]'), 'status: must be at least 200'],
+    [vs('hosts: [a]\nhttp: [{directResponse: {status: 200, body: {}}}]'), 'body: needs one of string, bytes'],
+    [vs(`hosts: [a]\nhttp: [{${route}, rewrite: {}}]`), 'rewrite: changes nothing'],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, rewrite: {uri: /, uriRegexRewrite: {match: a, rewrite: b}}}]`),
+      'uriRegexRewrite: cannot stand beside uri',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, rewrite: {uriRegexRewrite: {match: "(a", rewrite: b}}}]`),
+      'uriRegexRewrite.match: ',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, rewrite: {uriRegexRewrite: {match: "(a)", rewrite: "\\\\2"}}}]`),
+      'uriRegexRewrite.rewrite: ',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, rewrite: {authority: x}, headers: {request: {set: {Host: y}}}}]`),
+      'set.host: cannot stand beside rewrite.authority',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, headers: {request: {add: {connection: y}}}}]`),
+      'cannot be edited: it belongs to the connection',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, headers: {response: {remove: [content-length]}}}]`),
+      'cannot be removed: it belongs to the connection',
+    ],
+    [vs(`hosts: [a]\nhttp: [{${route}, headers: {request: {set: {x: "100%"}}}}]`), 'set.x: "100%" is not a format'],
+    [vs(`hosts: [a]\nhttp: [{${route}, fault: {}}]`), 'fault: needs delay or abort'],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, fault: {abort: {percentage: {value: 1}}}}]`),
+      'abort: needs one of httpStatus, grpcStatus',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, fault: {abort: {grpcStatus: unavailable, percentage: {value: 1}}}}]`),
+      '"unavailable" is not a gRPC code (did you mean "UNAVAILABLE"?)',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, fault: {abort: {httpStatus: 500, percentage: {value: 101}}}}]`),
+      'value: must be 0, or between 0.0001 and 100',
+    ],
+    [vs(`hosts: [a]\nhttp: [{${route}, fault: {delay: {fixedDelay: 0s}}}]`), 'fixedDelay: must be at least 1ms'],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, fault: {delay: {exponentialDelay: 1s}}}]`),
+      'exponentialDelay: is not supported',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, mirror: {host: b}, mirrors: [{destination: {host: b}}]}]`),
+      'mirrors: cannot stand beside mirror',
+    ],
+    [vs('hosts: [a]\nhttp: [{redirect: {uri: /x}, mirror: {host: b}}]'), 'mirror: needs a route'],
+    [vs(`hosts: [a]\nhttp: [{${route}, corsPolicy: {maxAge: 1500ms}}]`), 'maxAge: must be whole seconds'],
+    [vs(`hosts: [a]\nhttp: [{${route}, corsPolicy: {allowOrigins: [{regex: "(a"}]}}]`), 'is not an RE2 regex'],
+    [vs('http: [{delegate: {name: b}}]'), 'delegate: is not possible here'],
+    [vs(`hosts: []\ngateways: [mesh]\nhttp: [{${route}}]`), 'gateways: must not be set without hosts'],
+    [vs('hosts: [a]\nexportTo: ["*", b]'), '"*" cannot stand beside others'],
     // DestinationRule
     [dr('host: a\nsubsets: [{name: v1}, {name: v1}]'), 'the subset "v1" is defined twice'],
     [dr('host: a\ntrafficPolicy: {tls: {mode: SIMPLE}}'), '"SIMPLE" is not supported yet'],
@@ -230,8 +301,8 @@ describe('fields', () => {
 
   it.each([
     [
-      vs(`hosts: [payments]\nhttp: [{${route}, fault: {}, mirror: {host: x}}]`),
-      'fault: is not supported yet and has no effect',
+      vs(`hosts: [payments]\nhttp: [{${route}, fault: {abort: {httpStatus: 500}}}]`),
+      'fault.abort: has no percentage, which means 0 %: nothing happens',
     ],
     [vs(`hosts: [payments]\nhttp: [{${route}}, {${route}}]`), 'is never reached: http[0] matches everything'],
     [vs(`hosts: [payments]\ngateways: [edge]\nhttp: [{${route}}]`), 'has no effect on calls inside the mesh'],

@@ -1,6 +1,6 @@
 import * as z from 'zod'
+import { checkExportTo, exportTo } from './export-to.ts'
 import {
-  destinationHost,
   duration,
   headerName,
   host,
@@ -12,13 +12,28 @@ import {
   stringMatchOrPresent,
   uint32,
 } from './fields.ts'
+import {
+  corsPolicy,
+  delegate,
+  destination,
+  directResponse,
+  fault,
+  headers,
+  mirrorPercent,
+  mirrors,
+  percentage,
+  redirect,
+  rewrite,
+} from './http-actions.ts'
 import { checkHttpRetry, httpRetry } from './http-retry.ts'
 import { type Kind, type Report, unsupported } from './kind.ts'
+import { checkAction } from './virtual-service-action.ts'
 
 const headerMatches = z.record(headerName, stringMatchOrPresent)
 
 const httpMatch = z.strictObject({
   name: z.string().optional(),
+  scheme: nonEmptyMatch.optional().describe('Calls of the mesh are http.'),
   uri: stringMatch.optional(),
   ignoreUriCase: z.boolean().default(false),
   method: nonEmptyMatch.optional(),
@@ -37,29 +52,31 @@ const httpRoute = z.strictObject({
   name: z.string().optional(),
   match: z.array(httpMatch).default([]),
   route: z
-    .array(
-      z.strictObject({
-        destination: z.strictObject({
-          host: destinationHost,
-          subset: z
-            .string()
-            .regex(/^[A-Za-z0-9._-]{1,63}$/, 'is not a subset name')
-            .optional(),
-          port: z.strictObject({ number: port }).optional(),
-        }),
-        weight: uint32.optional(),
-      }),
-    )
-    .min(1, 'must name at least one destination'),
-  /** ms; 0 = none. Absent: ServicePolicy or the default decides. */
-  timeout: duration(0).optional(),
+    .array(z.strictObject({ destination, weight: uint32.optional(), headers: headers.optional() }))
+    .default([])
+    .describe('Where calls go, by weight.'),
+  redirect: redirect.optional(),
+  directResponse: directResponse.optional(),
+  delegate: delegate.optional().describe('The rules of another VirtualService, which has no hosts of its own.'),
+  rewrite: rewrite.optional(),
+  headers: headers.optional(),
+  corsPolicy: corsPolicy.optional(),
+  fault: fault.optional(),
+  mirror: destination.optional(),
+  mirrors: mirrors.default([]),
+  mirrorPercentage: percentage.optional(),
+  mirrorPercent: mirrorPercent.optional(),
+  mirror_percent: mirrorPercent.optional().describe('Older spelling of mirrorPercent.'),
+  timeout: duration(0)
+    .optional()
+    .describe('Limit of the whole call with its retries; 0s = none. Absent: ServicePolicy or the default decides.'),
   retries: httpRetry.optional(),
 })
 
 const schema = z.strictObject({
-  hosts: z.array(host).min(1, 'must name at least one host'),
+  hosts: z.array(host).default([]).describe('Hosts whose calls these rules decide; none: others delegate to them.'),
   gateways: z.array(z.string()).optional(),
-  exportTo: z.array(z.literal('*', 'only "*" (all namespaces) is supported yet')).max(1).optional(),
+  exportTo,
   http: z.array(httpRoute).default([]),
 })
 
@@ -74,32 +91,36 @@ export const virtualService: Kind<'VirtualService', typeof schema> = {
   schema,
   unsupported: [
     ...unsupported('warning', '', 'tcp tls'),
-    ...unsupported('error', 'http[]', 'redirect directResponse delegate rewrite headers'),
+    ...unsupported('error', 'http[].redirect', 'prefixRewrite uriRegexRewrite'),
+    ...unsupported('error', 'http[].fault.delay', 'exponentialDelay', 'is not supported, nor in Istio: use fixedDelay'),
     ...unsupported(
-      'warning',
-      'http[]',
-      'fault mirror mirrors mirrorPercent mirror_percent mirrorPercentage corsPolicy',
+      'error',
+      'http[].fault.abort',
+      'http2Error',
+      'is not supported, nor in Istio: use httpStatus or grpcStatus',
     ),
-    ...unsupported('error', 'http[].match[]', 'scheme'),
     ...unsupported('warning', 'http[].match[]', 'statPrefix'),
-    ...unsupported('error', 'http[].route[]', 'headers'),
-    ...unsupported('warning', 'http[].retries', 'retryRemoteLocalities retryIgnorePreviousHosts'),
   ],
-  check(spec, report) {
+  check(spec, report, { namespace }) {
     checkHosts(spec, report)
+    checkExportTo(spec.exportTo, namespace, report)
+    if (spec.hosts.length === 0 && spec.http.length === 0) report('error', ['hosts'], 'must name at least one host')
+    else if (spec.hosts.length === 0)
+      report('warning', [], 'has no hosts: its rules count only where another VirtualService delegates to it')
+    if (spec.hosts.length === 0 && spec.gateways !== undefined)
+      report('error', ['gateways'], 'must not be set without hosts: who delegates says where the rules hold')
     spec.http.forEach((route, index) => {
+      checkAction(route, spec.hosts.length === 0, ['http', index], report)
       checkWeights(route, index, report)
       checkMatches(route, index, report)
       if (route.retries !== undefined)
         checkHttpRetry(route.retries, route.timeout ?? 0, ['http', index, 'retries'], report)
     })
-    const last = spec.http.findIndex((route) => route.match.length === 0 || route.match.some(isCatchAll))
-    if (last >= 0 && last < spec.http.length - 1)
-      report('warning', ['http', last + 1], `is never reached: http[${last}] matches everything`)
+    checkReach(spec, report)
     if (spec.gateways !== undefined && !spec.gateways.includes('mesh'))
       report('warning', ['gateways'], 'has no effect on calls inside the mesh: gateways does not contain "mesh"')
   },
-  docs: 'How calls to a host are routed: rules in order, each with conditions (path, headers, method, query, caller), weighted destinations, a timeout and retries. The first rule that matches decides.',
+  docs: 'How calls to a host are routed: rules in order, each with conditions (path, headers, method, query, caller) and an action: weighted destinations with rewrites, header edits, faults, mirrors, CORS, a timeout and retries; a redirect; an answer; or the rules of another VirtualService. The first rule that matches decides.',
   columns: [
     { title: 'HOSTS', value: (spec) => spec.hosts.join(',') },
     { title: 'ROUTES', value: (spec) => spec.http.map(describeRoute).join('; ') },
@@ -148,6 +169,7 @@ export function isCatchAll(match: HttpMatch): boolean {
   return (
     anyPath &&
     match.method === undefined &&
+    match.scheme === undefined &&
     match.authority === undefined &&
     match.port === undefined &&
     match.sourceNamespace === undefined &&
@@ -158,7 +180,22 @@ export function isCatchAll(match: HttpMatch): boolean {
   )
 }
 
+/** Rules and conditions that no call gets to. */
+function checkReach(spec: VirtualServiceSpec, report: Report): void {
+  const last = spec.http.findIndex((route) => route.match.length === 0 || route.match.some(isCatchAll))
+  if (last >= 0 && last < spec.http.length - 1 && spec.http[last]!.delegate === undefined)
+    report('warning', ['http', last + 1], `is never reached: http[${last}] matches everything`)
+  spec.http.forEach((route, index) => {
+    const all = route.match.findIndex(isCatchAll)
+    if (all >= 0 && all < route.match.length - 1)
+      report('warning', ['http', index, 'match', all + 1], `is never reached: match[${all}] matches everything`)
+  })
+}
+
 function describeRoute(route: HttpRoute): string {
+  if (route.redirect !== undefined) return `redirect ${route.redirect.redirectCode}`
+  if (route.directResponse !== undefined) return `answer ${route.directResponse.status}`
+  if (route.delegate !== undefined) return `delegate ${route.delegate.name}`
   const one = route.route.length === 1
   return route.route
     .map(({ destination, weight }) => {

@@ -79,13 +79,13 @@ describe.each(foreign)('what %s is given', (clientClass) => {
     }
   })
 
-  it('api_listener with the router as its one filter', () => {
+  it('api_listener with the fault filter and the router', () => {
     const listener = anyUnpack(
       raw(new Mesh({ endpoints }), TypeUrl.listener, 'payments:8080', clientClass),
       ListenerSchema,
     )!
     const manager = anyUnpack(listener.apiListener!.apiListener!, HttpConnectionManagerSchema)!
-    expect(manager.httpFilters.map((f) => f.name)).toEqual(['envoy.filters.http.router'])
+    expect(manager.httpFilters.map((f) => f.name)).toEqual(['envoy.filters.http.fault', 'envoy.filters.http.router'])
     expect(manager.xffNumTrustedHops).toBe(0)
     expect(listener.address).toBeUndefined()
   })
@@ -265,7 +265,15 @@ describe.each(foreign)('what %s is given', (clientClass) => {
 
 describe('retryFor', () => {
   it('leaves ours alone', () => {
-    const retry = { retryOn: ['5xx'], statusCodes: [503], attempts: 1, perTryTimeoutMs: 0, baseIntervalMs: 1_000 }
+    const retry = {
+      retryOn: ['5xx'],
+      statusCodes: [503],
+      attempts: 1,
+      perTryTimeoutMs: 0,
+      baseIntervalMs: 1_000,
+      previousHosts: false,
+      previousPriorities: 0,
+    }
     expect(retryFor('inmesh', retry)).toBe(retry)
   })
 })

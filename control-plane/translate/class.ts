@@ -3,7 +3,7 @@ import type { StringMatch } from '../../src/model/match.ts'
 import type { MeshIndex } from './mesh-index.ts'
 import type { MatchPlan, RetryPlan, RoutePlan } from './routing.ts'
 import { objectKey } from './rule.ts'
-import type { ClientClass } from './types.ts'
+import type { ClientClass, ClientView } from './types.ts'
 
 /**
  * What differs between client classes. One value that a gRPC client cannot use makes it refuse the whole resource, so
@@ -48,8 +48,9 @@ export function keepsClusters(clientClass: ClientClass): boolean {
  * A text that stands in the listener of `host` and means nothing; '' mostly. A host that only a VirtualService knows
  * comes and goes with that, so its listener carries the state of the object.
  */
-export function listenerMark(clientClass: ClientClass, index: MeshIndex, host: string): string {
-  const rule = clientClass === 'grpc-js' && !index.services.has(host) ? index.virtualService(host) : undefined
+export function listenerMark({ clientClass, namespace }: ClientView, index: MeshIndex, host: string): string {
+  const mentioned = clientClass === 'grpc-js' && !index.services.has(host)
+  const rule = mentioned ? index.virtualService(host, namespace) : undefined
   return rule === undefined ? '' : objectKey(rule.object)
 }
 

@@ -1,8 +1,18 @@
 import { createHash } from 'node:crypto'
-import { create, type DescMessage, type JsonObject, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
+import {
+  create,
+  type DescMessage,
+  type JsonObject,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf'
 import { type Any, AnySchema, anyPack, type Duration, DurationSchema } from '@bufbuild/protobuf/wkt'
 import { compareText } from './rule.ts'
 import type { EncodedResource } from './types.ts'
+
+/** Fields of a message that can be spread: what MessageInitShape is besides a whole message. */
+export type Fields<Desc extends DescMessage> = Exclude<MessageInitShape<Desc>, MessageShape<Desc>>
 
 /** A resource with what it refers to. */
 export interface Built {

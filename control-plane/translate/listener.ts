@@ -1,4 +1,7 @@
+import type { DescMessage } from '@bufbuild/protobuf'
 import { ListenerSchema } from '../../src/gen/envoy/config/listener/v3/listener_pb.js'
+import { CorsSchema } from '../../src/gen/envoy/extensions/filters/http/cors/v3/cors_pb.js'
+import { HTTPFaultSchema } from '../../src/gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
 import { RouterSchema } from '../../src/gen/envoy/extensions/filters/http/router/v3/router_pb.js'
 import { HttpConnectionManagerSchema } from '../../src/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { clusterName, TypeUrl } from '../../src/xds/proto.ts'
@@ -7,8 +10,9 @@ import { type Built, encode, pack } from './encode.ts'
 import { dialledHosts, parseAuthority } from './hosts.ts'
 import type { MeshIndex } from './mesh-index.ts'
 import { ALLOW_ANY, BLOCK_ALL } from './route.ts'
+import { CORS_FILTER, FAULT_FILTER } from './route-actions.ts'
 import { ads } from './tls.ts'
-import type { ClientView } from './types.ts'
+import type { ClientClass, ClientView } from './types.ts'
 
 /** What a dialled authority is: a host with a port, or one that nobody knows. */
 export type Dialled = { readonly host: string; readonly port: number } | 'unknown'
@@ -29,7 +33,8 @@ export function dial(index: MeshIndex, authority: string, client: ClientView): D
  */
 export function isRoutable(index: MeshIndex, host: string, port: number, client: ClientView): boolean {
   const service = index.services.get(host)
-  const home = service?.namespace ?? (port === 80 ? index.virtualService(host)?.object.namespace : undefined)
+  const home =
+    service?.namespace ?? (port === 80 ? index.virtualService(host, client.namespace)?.object.namespace : undefined)
   return home !== undefined && index.egress.of(client).sees(home, host, port)
 }
 
@@ -44,16 +49,25 @@ export function routeNameOf(index: MeshIndex, dialled: Dialled, client: ClientVi
  * LDS for a client, under the name that it asked for (gRFC A27: api_listener, routes by RDS, the router last). `mark` as
  * in `listenerMark`.
  */
-export function clientListener(name: string, routeName: string, mark: string): Built {
+export function clientListener(clientClass: ClientClass, name: string, routeName: string, mark: string): Built {
   const manager = pack(HttpConnectionManagerSchema, {
     statPrefix: mark === '' ? routeName : `${routeName} ${mark}`,
     routeSpecifier: { case: 'rds', value: { configSource: ads, routeConfigName: routeName } },
-    httpFilters: [routerFilter()],
+    // Their rules stand on the routes; without a filter here they would not count (gRFC A39).
+    httpFilters: [
+      emptyFilter(FAULT_FILTER, HTTPFaultSchema),
+      ...(isForeign(clientClass) ? [] : [emptyFilter(CORS_FILTER, CorsSchema)]),
+      routerFilter(),
+    ],
   })
   return {
     resource: encode(TypeUrl.listener, name, ListenerSchema, { name, apiListener: { apiListener: manager } }),
     references: [{ typeUrl: TypeUrl.route, name: routeName }],
   }
+}
+
+function emptyFilter(name: string, schema: DescMessage) {
+  return { name, configType: { case: 'typedConfig' as const, value: pack(schema, {}) } }
 }
 
 export function routerFilter() {

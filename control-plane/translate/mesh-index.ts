@@ -12,6 +12,7 @@ import { EgressScopes } from './egress.ts'
 import { expandHost, hostCovers, mostSpecificHost, serviceHost } from './hosts.ts'
 import { byAge, compareText, objectKey, type Rule, rulesOf } from './rule.ts'
 import type { MeshRevision } from './types.ts'
+import { type Exported, isVisible, visibleInOrder } from './visibility.ts'
 
 /** A service that has ever registered. */
 export interface Service {
@@ -44,8 +45,11 @@ export class MeshIndex {
   readonly rateLimits: readonly Rule<RateLimitSpec>[]
   /** Registered processes. */
   readonly instances: number
-  readonly #virtualServices: ReadonlyMap<string, Rule<VirtualServiceSpec>>
+  /** By host, oldest first. */
+  readonly #virtualServices: ReadonlyMap<string, readonly Rule<VirtualServiceSpec>[]>
   readonly #wildcards: readonly string[]
+  /** Those without hosts, by namespace and name. */
+  readonly #delegates: ReadonlyMap<string, Rule<VirtualServiceSpec>>
   readonly #rulesByNamespace: ReadonlyMap<string, readonly { host: string; rule: Rule<DestinationRuleSpec> }[]>
   readonly #rulesFor = new Map<string, readonly Rule<DestinationRuleSpec>[]>()
   readonly #policies = new Map<string, Rule<ServicePolicySpec>>()
@@ -64,8 +68,13 @@ export class MeshIndex {
     const virtualServices = rulesOf(objects, 'VirtualService').filter(
       ({ spec }) => spec.http.length > 0 && (spec.gateways === undefined || spec.gateways.includes('mesh')),
     )
-    this.#virtualServices = firstByHost(virtualServices, (rule) => rule.spec.hosts.map((host) => expand(host, rule)))
+    this.#virtualServices = listByHost(virtualServices, (rule) => rule.spec.hosts.map((host) => expand(host, rule)))
     this.#wildcards = [...this.#virtualServices.keys()].filter((host) => host.includes('*'))
+    this.#delegates = new Map(
+      virtualServices
+        .filter(({ spec }) => spec.hosts.length === 0)
+        .map((rule) => [`${rule.object.namespace}/${rule.object.name}`, rule]),
+    )
     this.#rulesByNamespace = Map.groupBy(
       rulesOf(objects, 'DestinationRule').map((rule) => ({ host: expand(rule.spec.host, rule), rule })),
       ({ rule }) => rule.object.namespace,
@@ -83,7 +92,11 @@ export class MeshIndex {
     this.destinations = new Set([
       ...this.#splits.keys(),
       ...virtualServices.flatMap((rule) =>
-        rule.spec.http.flatMap((http) => http.route.map((route) => expand(route.destination.host, rule))),
+        rule.spec.http.flatMap((http) =>
+          [...http.route, ...http.mirrors, ...(http.mirror === undefined ? [] : [{ destination: http.mirror }])].map(
+            ({ destination }) => expand(destination.host, rule),
+          ),
+        ),
       ),
     ])
     this.egress = new EgressScopes(rulesOf(objects, 'Sidecar'), settings)
@@ -94,12 +107,30 @@ export class MeshIndex {
     this.bundlesKey = JSON.stringify([...this.trustBundles].sort(([a], [b]) => compareText(a, b)))
   }
 
-  /** The one that decides for a host: its own, else that of the longest wildcard; of several the oldest. */
-  virtualService(host: string): Rule<VirtualServiceSpec> | undefined {
-    const own = this.#virtualServices.get(host)
+  /**
+   * The one that decides for a host as a namespace sees it: its own, else that of the longest wildcard. Of several: private
+   * ones, then those exported to that namespace by name, then public ones; the oldest of them.
+   */
+  virtualService(host: string, viewer: string): Rule<VirtualServiceSpec> | undefined {
+    const own = this.#firstVisible(host, viewer)
     if (own !== undefined) return own
-    const pattern = mostSpecificHost(this.#wildcards, host)
-    return pattern === undefined ? undefined : this.#virtualServices.get(pattern)
+    const visible = this.#wildcards.filter((name) => this.#firstVisible(name, viewer) !== undefined)
+    const pattern = mostSpecificHost(visible, host)
+    return pattern === undefined ? undefined : this.#firstVisible(pattern, viewer)
+  }
+
+  /** One without hosts, if that namespace sees it. */
+  delegate(namespace: string, name: string, viewer: string): Rule<VirtualServiceSpec> | undefined {
+    const rule = this.#delegates.get(`${namespace}/${name}`)
+    return rule !== undefined && isVisible(this.#exported(rule), viewer) ? rule : undefined
+  }
+
+  #firstVisible(host: string, viewer: string): Rule<VirtualServiceSpec> | undefined {
+    return visibleInOrder(this.#virtualServices.get(host) ?? [], (rule) => this.#exported(rule), viewer)[0]
+  }
+
+  #exported({ object, spec }: Rule<VirtualServiceSpec>): Exported {
+    return { home: object.namespace, exportTo: spec.exportTo, fallback: this.settings.defaultExportTo.virtualService }
   }
 
   servicePolicy(host: string): Rule<ServicePolicySpec> | undefined {
@@ -145,10 +176,15 @@ function newestFirst(a: Rule<TrafficSplitSpec>, b: Rule<TrafficSplitSpec>): numb
   return b.object.updatedAt - a.object.updatedAt || b.object.revision - a.object.revision || compareText(a.name, b.name)
 }
 
-function firstByHost<T>(rules: readonly T[], hostsOf: (rule: T) => readonly string[]): Map<string, T> {
-  const first = new Map<string, T>()
-  for (const rule of rules) for (const host of hostsOf(rule)) if (!first.has(host)) first.set(host, rule)
-  return first
+function listByHost<T>(rules: readonly T[], hostsOf: (rule: T) => readonly string[]): Map<string, T[]> {
+  const lists = new Map<string, T[]>()
+  for (const rule of rules)
+    for (const host of hostsOf(rule)) {
+      const list = lists.get(host) ?? []
+      list.push(rule)
+      lists.set(host, list)
+    }
+  return lists
 }
 
 /** Oldest first. Policies that cannot be read stay in the list: leaving one out could open what it closes. */

@@ -6,18 +6,29 @@ import type {
   RouteSchema,
 } from '../../src/gen/envoy/config/route/v3/route_components_pb.js'
 import { RouteConfigurationSchema } from '../../src/gen/envoy/config/route/v3/route_pb.js'
+import { PreviousHostsPredicateSchema } from '../../src/gen/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js'
+import { PreviousPrioritiesConfigSchema } from '../../src/gen/envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config_pb.js'
 import { RoutePolicySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
 import { clusterName, MetadataKey, PASSTHROUGH_CLUSTER, TypeUrl } from '../../src/xds/proto.ts'
 import { wholeRegex } from '../resources/patterns.ts'
 import { headerAlternatives, isForeign, retryFor, streamDurationMs } from './class.ts'
-import { type Built, duration, encode, pack, sorted } from './encode.ts'
+import { type Built, duration, encode, type Fields, pack, sorted } from './encode.ts'
 import { headerMatcher, stringMatcher } from './matchers.ts'
 import type { MeshIndex } from './mesh-index.ts'
-import { type MatchPlan, planRoutes, type RoutePlan } from './routing.ts'
+import { actionFields, answer, editLists, filterConfigs } from './route-actions.ts'
+import {
+  type MatchPlan,
+  noActions,
+  type PlannedActions,
+  type PlannedCluster,
+  planRoutes,
+  type RetryPlan,
+  type RoutePlan,
+} from './routing.ts'
 import { compareText } from './rule.ts'
 import type { ClientClass, ClientView } from './types.ts'
 
-type RouteInit = MessageInitShape<typeof RouteSchema>
+type RouteInit = Fields<typeof RouteSchema>
 
 /** RDS names of Istio's two answers to hosts that nobody knows. */
 export const ALLOW_ANY = 'allow_any'
@@ -27,7 +38,12 @@ export const BLOCK_ALL = 'block_all'
 export function routeConfiguration(index: MeshIndex, host: string, port: number, client: ClientView): Built {
   const plans = planRoutes(index, host, port, client)
   const routes = plans.flatMap((plan) => routesOf(plan, client.clientClass))
-  const clusters = new Set(plans.flatMap((plan) => plan.clusters.map((cluster) => cluster.name)))
+  const clusters = new Set(
+    plans.flatMap((plan) => [
+      ...plan.clusters.map((cluster) => cluster.name),
+      ...(isForeign(client.clientClass) ? [] : plan.actions.mirrors.map((mirror) => mirror.cluster)),
+    ]),
+  )
   const references = [...clusters].sort(compareText).map((cluster) => ({ typeUrl: TypeUrl.cluster, name: cluster }))
   return build(clusterName(port, '', host), `${host}:${port}`, routes, references)
 }
@@ -69,15 +85,35 @@ function routesOf(plan: RoutePlan, clientClass: ClientClass): RouteInit[] {
       headers: conditions.map(headerMatcher),
       queryParameters: queryMatchers(plan.match),
     },
-    action: { case: 'route', value: action(plan, clientClass) },
-    ...(isForeign(clientClass) ? {} : { metadata: metadata(plan) }),
+    ...routeActions(plan, clientClass),
   }))
+}
+
+/** gRPC can neither redirect nor answer: such calls fail there. It knows faults, and of hashes those of headers. */
+function routeActions(plan: RoutePlan, clientClass: ClientClass): RouteInit {
+  const { actions } = plan
+  if (isForeign(clientClass)) {
+    if (plan.answer !== null) return { action: { case: 'nonForwardingAction', value: {} } }
+    const hash = actions.hash.filter(({ kind }) => kind === 'header')
+    return {
+      action: { case: 'route', value: action(plan, clientClass, { ...noActions, hash }) },
+      typedPerFilterConfig: filterConfigs({ fault: actions.fault, cors: null }),
+    }
+  }
+  return {
+    action: plan.answer === null ? { case: 'route', value: action(plan, clientClass, actions) } : answer(plan.answer),
+    typedPerFilterConfig: filterConfigs(actions),
+    ...editLists(actions.headers),
+    metadata: metadata(plan),
+  }
 }
 
 function pathMatch({ uri, ignoreUriCase }: MatchPlan) {
   if (uri?.kind === 'regex')
     return { pathSpecifier: { case: 'safeRegex' as const, value: { regex: wholeRegex(uri.value) } } }
   const caseSensitive = ignoreUriCase ? { caseSensitive: false } : {}
+  if (uri?.kind === 'segments')
+    return { pathSpecifier: { case: 'pathSeparatedPrefix' as const, value: uri.value }, ...caseSensitive }
   if (uri?.kind === 'exact') return { pathSpecifier: { case: 'path' as const, value: uri.value }, ...caseSensitive }
   return { pathSpecifier: { case: 'prefix' as const, value: uri?.value ?? '/' }, ...caseSensitive }
 }
@@ -92,7 +128,7 @@ function queryMatchers({ queryParams }: MatchPlan): MessageInitShape<typeof Quer
   }))
 }
 
-function action(plan: RoutePlan, clientClass: ClientClass): MessageInitShape<typeof RouteActionSchema> {
+function action(plan: RoutePlan, clientClass: ClientClass, actions: PlannedActions): Fields<typeof RouteActionSchema> {
   const retry = retryFor(clientClass, plan.retry)
   const [only, ...more] = plan.clusters
   return {
@@ -101,8 +137,9 @@ function action(plan: RoutePlan, clientClass: ClientClass): MessageInitShape<typ
         ? { case: 'cluster', value: only!.name }
         : {
             case: 'weightedClusters',
-            value: { clusters: plan.clusters.map(({ name, weight }) => ({ name, weight })) },
+            value: { clusters: plan.clusters.map((cluster) => weightedCluster(cluster, clientClass)) },
           },
+    ...actionFields(actions),
     ...(isForeign(clientClass)
       ? { maxStreamDuration: { maxStreamDuration: duration(streamDurationMs(plan)) } }
       : { timeout: duration(plan.timeoutMs) }),
@@ -118,14 +155,46 @@ function action(plan: RoutePlan, clientClass: ClientClass): MessageInitShape<typ
               maxInterval: duration(retry.baseIntervalMs * 10),
             },
             ...(retry.perTryTimeoutMs > 0 ? { perTryTimeout: duration(retry.perTryTimeoutMs) } : {}),
+            ...(isForeign(clientClass) ? {} : hostSelection(retry)),
           },
         }),
   }
 }
 
+function weightedCluster({ name, weight, headers, authority }: PlannedCluster, clientClass: ClientClass) {
+  if (isForeign(clientClass)) return { name, weight }
+  const rewrite =
+    authority === undefined ? {} : { hostRewriteSpecifier: { case: 'hostRewriteLiteral' as const, value: authority } }
+  return { name, weight, ...editLists(headers), ...rewrite }
+}
+
+/** As istiod says it: hosts that were tried are passed over; with retryRemoteLocalities their localities too. */
+function hostSelection({ previousHosts, previousPriorities }: RetryPlan) {
+  const hosts = {
+    name: 'envoy.retry_host_predicates.previous_hosts',
+    configType: { case: 'typedConfig' as const, value: pack(PreviousHostsPredicateSchema, {}) },
+  }
+  const priorities = {
+    name: 'envoy.retry_priorities.previous_priorities',
+    configType: {
+      case: 'typedConfig' as const,
+      value: pack(PreviousPrioritiesConfigSchema, { updateFrequency: previousPriorities }),
+    },
+  }
+  return {
+    ...(previousHosts ? {} : { retryHostPredicate: [hosts], hostSelectionRetryMaxAttempts: 5n }),
+    ...(previousPriorities > 0 ? { retryPriority: priorities } : {}),
+  }
+}
+
 function metadata(plan: RoutePlan) {
+  const compared = plan.extras.mirrorCompare
+    ? plan.actions.mirrors.map(({ cluster }) => [cluster, { compare: true }])
+    : []
   const policy = pack(RoutePolicySchema, {
     ...plan.extras.message,
+    ...(compared.length > 0 ? { mirrors: Object.fromEntries(compared) } : {}),
+    ...(plan.retry?.previousHosts === true ? { retryPreviousHosts: true } : {}),
     timeoutUntilHeaders: plan.timeoutUntilHeaders,
     decidedBy: sorted({ ...plan.extras.decidedBy, ...plan.decidedBy }),
     notes: [...plan.notes],

@@ -1,7 +1,21 @@
+import { isDeepStrictEqual } from 'node:util'
+import { compileString } from '../../src/match/string.ts'
+import type { RouteAction, RouteSpec, WeightedCluster } from '../../src/model/route.ts'
 import { clusterName } from '../../src/xds/proto.ts'
 import { servicePolicyDefaults } from '../resources/service-policy.ts'
 import { type HttpMatch, type HttpRoute, isCatchAll, type VirtualServiceSpec } from '../resources/virtual-service.ts'
+import { withDelegates } from './delegates.ts'
 import { expandHost, serviceHost } from './hosts.ts'
+import {
+  authorityOf,
+  corsOf,
+  faultOf,
+  headerEdits,
+  joinEdits,
+  mirrorsOf,
+  redirectOf,
+  rewriteOf,
+} from './http-actions.ts'
 import { mergedRule } from './merge.ts'
 import type { MeshIndex } from './mesh-index.ts'
 import type { Rule } from './rule.ts'
@@ -12,7 +26,11 @@ import type { ClientView } from './types.ts'
 export interface RoutePlan {
   readonly name: string
   readonly match: MatchPlan
-  readonly clusters: readonly { readonly name: string; readonly weight: number }[]
+  /** Where calls go; empty when there is an `answer`. */
+  readonly clusters: readonly PlannedCluster[]
+  /** What the data plane answers itself; null = nothing. */
+  readonly answer: Answer | null
+  readonly actions: PlannedActions
   /** ms; 0 = none. */
   readonly timeoutMs: number
   /** Until the response headers only. */
@@ -26,11 +44,36 @@ export interface RoutePlan {
   readonly extras: RouteExtras
 }
 
+/** `headers` only where there are several: edits of one destination are the route's. */
+export type PlannedCluster = WeightedCluster
+
+export type Answer = Exclude<RouteAction, { kind: 'forward' }>
+
+/** Parts of a route that the model of the data plane has under the same names; the defaults of it = nothing. */
+export interface PlannedActions extends Pick<RouteSpec, 'headers' | 'rewrite' | 'cors' | 'fault' | 'hash'> {
+  readonly mirrors: readonly { readonly cluster: string; readonly perMillion: number }[]
+  /** While a cluster does not exist. Default 503; 500 for routes of the Gateway API. */
+  readonly clusterNotFoundStatus: 500 | 503
+}
+
+export const noActions: PlannedActions = {
+  headers: null,
+  rewrite: null,
+  cors: null,
+  fault: null,
+  hash: [],
+  mirrors: [],
+  clusterNotFoundStatus: 503,
+}
+
 /** The conditions that are left to the data plane; those about the caller and the port are decided here. */
 export type MatchPlan = Pick<
   HttpMatch,
-  'uri' | 'ignoreUriCase' | 'method' | 'authority' | 'headers' | 'withoutHeaders' | 'queryParams'
->
+  'ignoreUriCase' | 'method' | 'authority' | 'headers' | 'withoutHeaders' | 'queryParams'
+> & {
+  /** 'segments': the Gateway API's PathPrefix. */
+  readonly uri?: HttpMatch['uri'] | { readonly kind: 'segments'; readonly value: string }
+}
 
 export interface RetryPlan {
   readonly retryOn: readonly string[]
@@ -39,6 +82,10 @@ export interface RetryPlan {
   /** ms; 0 = none. */
   readonly perTryTimeoutMs: number
   readonly baseIntervalMs: number
+  /** Retries may go where they were before. */
+  readonly previousHosts: boolean
+  /** Avoid localities that were tried, after so many tries; 0 = no. */
+  readonly previousPriorities: number
 }
 
 /**
@@ -52,21 +99,22 @@ const everything: MatchPlan = { ignoreUriCase: false, headers: {}, withoutHeader
 
 /** Routes of one host as this client shall see them, in order. */
 export function planRoutes(index: MeshIndex, host: string, port: number, client: ClientView): RoutePlan[] {
-  const rule = index.virtualService(host)
+  const rule = index.virtualService(host, client.namespace)
   if (rule !== undefined) return fromVirtualService(index, rule, host, port, client)
   return fromTrafficSplit(index, host, port, client)
 }
 
 /** What of the client decides about the routes of a host: equal texts = equal routes, all else being equal. */
 export function routeViewKey(index: MeshIndex, host: string, client: ClientView): string {
-  const rule = index.virtualService(host)
+  const rule = index.virtualService(host, client.namespace)
   if (rule === undefined) {
     const split = index.trafficSplit(host, callerOf(index, client))
     return `${split?.name ?? ''} ${client.namespace}`
   }
-  const bits = rule.spec.http.flatMap((http) => http.match.map((match) => (isFor(match, client) ? '1' : '0')))
+  const routes = withDelegates(index, rule)
+  const bits = routes.flatMap(({ http }) => http.match.map((match) => (isFor(match, client) ? '1' : '0')))
   // The namespace chooses the DestinationRules that the notes are about.
-  return `${bits.join('')} ${client.namespace}`
+  return `${rule.name} ${bits.join('')} ${client.namespace}`
 }
 
 function fromVirtualService(
@@ -77,11 +125,13 @@ function fromVirtualService(
   client: ClientView,
 ): RoutePlan[] {
   const plans: RoutePlan[] = []
-  for (const http of rule.spec.http) {
-    const action = fromHttpRoute(index, rule, http, host, port, client)
+  for (const { http, rule: owner } of withDelegates(index, rule)) {
+    const action = fromHttpRoute(index, owner, http, host, port, client)
     if (http.match.length === 0) return [...plans, { name: http.name ?? 'default', match: everything, ...action }]
     for (const match of http.match) {
       if (!isFor(match, client) || (match.port !== undefined && match.port !== port)) continue
+      // Calls of the mesh are http; TLS is the mesh's own.
+      if (match.scheme !== undefined && !compileString(match.scheme)('http')) continue
       plans.push({ name: routeName(http, match), match, ...action })
       // What follows can never be reached.
       if (isCatchAll({ ...match, port: undefined, sourceLabels: {}, sourceNamespace: undefined, gateways: undefined }))
@@ -113,19 +163,27 @@ function fromHttpRoute(
   port: number,
   client: ClientView,
 ): ActionPlan {
-  const single = http.route.length === 1
-  const clusters: { name: string; weight: number }[] = []
+  const single = http.route.filter(({ weight }) => weight !== 0).length <= 1 && http.route.length === 1
+  const clusters: PlannedCluster[] = []
   const notes: string[] = []
-  for (const { destination, weight = 0 } of http.route) {
+  for (const { destination, weight = 0, headers } of http.route) {
     if (!single && weight === 0) continue
     const target = expandHost(destination.host, rule.object.namespace, index.settings.domain)
     const { subset = '' } = destination
     addNotes(index, target, subset, client, notes)
     // A service declares no port, so one that is not named is the one that was dialled.
     const name = clusterName(destination.port?.number ?? port, subset, target)
-    const same = clusters.find((cluster) => cluster.name === name)
-    if (same === undefined) clusters.push({ name, weight: single ? 1 : weight })
-    else same.weight += weight
+    const edits = single ? null : joinEdits(headerEdits(headers))
+    const authority = single ? undefined : authorityOf(headers)
+    const made: PlannedCluster = {
+      name,
+      weight: single ? 1 : weight,
+      ...(edits === null ? {} : { headers: edits }),
+      ...(authority === undefined ? {} : { authority }),
+    }
+    const same = clusters.findIndex((cluster) => isDeepStrictEqual({ ...cluster, weight: 0 }, { ...made, weight: 0 }))
+    if (same < 0) clusters.push(made)
+    else clusters[same] = { ...made, weight: clusters[same]!.weight + made.weight }
   }
   const fallback = servicePolicyPlan(index, host)
   const { retries } = http
@@ -134,6 +192,8 @@ function fromHttpRoute(
     ...(http.timeout === undefined ? {} : { timeoutMs: http.timeout, timeoutUntilHeaders: false, timeoutAsked: true }),
     ...(retries === undefined ? {} : { retry: retryPlan(retries) }),
     clusters,
+    answer: answerOf(http),
+    actions: actionsOf(index, rule, http, port, single),
     decidedBy: {
       ...fallback.decidedBy,
       route: rule.name,
@@ -141,6 +201,41 @@ function fromHttpRoute(
       ...(retries === undefined ? {} : { retries: rule.name }),
     },
     notes,
+  }
+}
+
+function answerOf({ redirect, directResponse }: HttpRoute): Answer | null {
+  if (redirect !== undefined) return { kind: 'redirect', redirect: redirectOf(redirect) }
+  if (directResponse === undefined) return null
+  return { kind: 'direct', status: directResponse.status, body: directResponse.body ?? '' }
+}
+
+/** With one destination its edits come after the route's, so that they win; with several they come before (Istio). */
+function actionsOf(
+  index: MeshIndex,
+  rule: Rule<VirtualServiceSpec>,
+  http: HttpRoute,
+  port: number,
+  single: boolean,
+): PlannedActions {
+  const own = single ? http.route[0]?.headers : undefined
+  const rewrite = rewriteOf(http)
+  const authority = rewrite?.authority ?? authorityOf(own) ?? null
+  return {
+    headers: joinEdits(headerEdits(http.headers), headerEdits(own)),
+    rewrite: rewrite === null && authority === null ? null : { path: rewrite?.path ?? null, authority },
+    cors: corsOf(http.corsPolicy),
+    fault: faultOf(http.fault),
+    hash: [],
+    mirrors: mirrorsOf(http).map(({ destination, perMillion }) => ({
+      cluster: clusterName(
+        destination.port?.number ?? port,
+        destination.subset ?? '',
+        expandHost(destination.host, rule.object.namespace, index.settings.domain),
+      ),
+      perMillion,
+    })),
+    clusterNotFoundStatus: 503,
   }
 }
 
@@ -161,6 +256,8 @@ function fromTrafficSplit(index: MeshIndex, host: string, port: number, client: 
         name: 'default',
         match: everything,
         clusters: [{ name: clusterName(port, '', host), weight: 1 }],
+        answer: null,
+        actions: noActions,
         decidedBy,
         notes: [],
       },
@@ -169,7 +266,14 @@ function fromTrafficSplit(index: MeshIndex, host: string, port: number, client: 
   const { v1Weight, v2Weight, headerMatch } = split.spec
   const notes: string[] = []
   for (const subset of ['v1', 'v2']) addNotes(index, host, subset, client, notes)
-  const common = { ...policy, name: 'default', decidedBy: { ...policy.decidedBy, route: split.name }, notes }
+  const common = {
+    ...policy,
+    name: 'default',
+    answer: null,
+    actions: noActions,
+    decidedBy: { ...policy.decidedBy, route: split.name },
+    notes,
+  }
   const v1 = clusterName(port, 'v1', host)
   const v2 = clusterName(port, 'v2', host)
   const weighted = [
@@ -189,7 +293,10 @@ function callerOf(index: MeshIndex, client: ClientView): string {
 }
 
 /** Timeout and retries where no route says otherwise: ServicePolicy, else the mission's defaults. */
-function servicePolicyPlan(index: MeshIndex, host: string): Omit<ActionPlan, 'clusters' | 'notes'> {
+function servicePolicyPlan(
+  index: MeshIndex,
+  host: string,
+): Omit<ActionPlan, 'clusters' | 'answer' | 'actions' | 'notes'> {
   const policy = index.servicePolicy(host)
   const { retry: ofMesh, meshConfig = 'default' } = index.settings
   const attempts = policy?.spec.retryAttempts ?? ofMesh?.attempts ?? servicePolicyDefaults.retryAttempts
@@ -219,5 +326,7 @@ function retryPlan(retries: NonNullable<HttpRoute['retries']>): RetryPlan | null
     attempts: retries.attempts,
     perTryTimeoutMs: retries.perTryTimeout ?? 0,
     baseIntervalMs: retries.backoff ?? defaultBaseIntervalMs,
+    previousHosts: retries.retryIgnorePreviousHosts === false,
+    previousPriorities: retries.retryRemoteLocalities === true ? 2 : 0,
   }
 }

@@ -103,8 +103,12 @@ class CachedTranslation implements Translation {
     const dialled = dial(index, name, client)
     const routeName = dialled === undefined ? undefined : routeNameOf(index, dialled, client)
     if (routeName === undefined) return undefined
-    const mark = dialled === 'unknown' ? '' : listenerMark(client.clientClass, index, dialled!.host)
-    return { view: routeName, inputs: () => mark, build: () => clientListener(name, routeName, mark) }
+    const mark = dialled === 'unknown' ? '' : listenerMark(client, index, dialled!.host)
+    return {
+      view: routeName,
+      inputs: () => mark,
+      build: () => clientListener(client.clientClass, name, routeName, mark),
+    }
   }
 
   #route(name: string, client: ClientView): Recipe | undefined {

@@ -123,9 +123,12 @@ export type PathRewrite =
   /** RE2; `\1` in the substitution is a group, `\0` the match. Every match in the path is replaced. */
   | { readonly kind: 'regex'; readonly pattern: string; readonly substitution: string }
 
+/** Statuses that a redirect may have. */
+export const redirectCodes = [301, 302, 303, 307, 308] as const
+
 /** Envoy RedirectAction. Absent parts are the request's own; ports 80 of http and 443 of https are not written out. */
 export interface RedirectSpec {
-  readonly status: 301 | 302 | 303 | 307 | 308
+  readonly status: (typeof redirectCodes)[number]
   readonly scheme: 'http' | 'https' | null
   readonly host: string | null
   readonly port: number | null

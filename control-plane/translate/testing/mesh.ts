@@ -123,7 +123,11 @@ export class Mesh {
     const { value } = fromBinary(AnySchema, resource.any)
     const decoded = resourceTypeOf(typeUrl)!.decode(value)
     if (decoded.name !== name) throw new Error(`asked for ${name}, got ${decoded.name}`)
-    if (decoded.warnings.length > 0) throw new Error(`${name}: ${decoded.warnings.join('; ')}`)
+    // Said to foreign clients about what they cannot do.
+    const warnings = decoded.warnings.filter(
+      (w) => client.clientClass === 'inmesh' || !w.includes('non_forwarding_action'),
+    )
+    if (warnings.length > 0) throw new Error(`${name}: ${decoded.warnings.join('; ')}`)
     return decoded.value as T
   }
 }

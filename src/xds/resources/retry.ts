@@ -22,7 +22,7 @@ export interface RetryContext {
   readonly nonIdempotent?: boolean
   /** 0 = the default. */
   readonly maxReplayBytes?: number
-  /** It has hash policies. */
+  /** It has hash policies, or asks for the host of before. */
   readonly hashed?: boolean
 }
 

@@ -201,7 +201,7 @@ function forwarding(
       : retrySpec(at.at('retry_policy'), policy, {
           nonIdempotent: ours?.retryNonIdempotent ?? false,
           maxReplayBytes: ours?.maxReplayBytes ?? 0,
-          hashed: wire.hashPolicy.length > 0,
+          hashed: wire.hashPolicy.length > 0 || (ours?.retryPreviousHosts ?? false),
         })
   return {
     action: forward(at, wire, host.mostSpecificLast ? common.headers : null),
