@@ -24,7 +24,7 @@ afterEach(async () => {
 describe('a mesh as code', () => {
   it('has a helper for every kind, with an apiVersion that is accepted', () => {
     for (const { kind, apiVersions } of kinds) {
-      const name = kind[0]!.toLowerCase() + kind.slice(1)
+      const name = kind.replace(/^(?:[A-Z]+(?=[A-Z])|[A-Z])/, (capitals) => capitals.toLowerCase())
       const make = (
         definition as unknown as Record<string, (...args: unknown[]) => { kind: string; apiVersion: string }>
       )[name]

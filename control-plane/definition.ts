@@ -46,12 +46,15 @@ function helper<Name extends KindName>(kind: Name, apiVersion: string) {
 const networking = 'networking.istio.io/v1'
 const security = 'security.istio.io/v1'
 const own = 'inmesh.dev/v1'
+const gateway = 'gateway.networking.k8s.io/v1'
 
 export const virtualService = helper('VirtualService', networking)
 export const destinationRule = helper('DestinationRule', networking)
 export const sidecar = helper('Sidecar', networking)
 export const authorizationPolicy = helper('AuthorizationPolicy', security)
 export const peerAuthentication = helper('PeerAuthentication', security)
+export const httpRoute = helper('HTTPRoute', gateway)
+export const grpcRoute = helper('GRPCRoute', gateway)
 export const servicePolicy = helper('ServicePolicy', own)
 export const trafficSplit = helper('TrafficSplit', own)
 export const rateLimit = helper('RateLimit', own)

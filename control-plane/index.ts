@@ -7,6 +7,8 @@ export {
   authorizationPolicy,
   defineMesh,
   destinationRule,
+  grpcRoute,
+  httpRoute,
   type MeshDefinition,
   meshConfig,
   peerAuthentication,

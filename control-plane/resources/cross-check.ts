@@ -1,5 +1,8 @@
 import { expandHost, serviceHost } from '../translate/hosts.ts'
+import { checkGatewayRoute } from './cross-check-gateway.ts'
 import type { DestinationRuleSpec } from './destination-rule.ts'
+import type { GrpcRouteSpec } from './grpc-route.ts'
+import type { HttpRouteSpec } from './http-route.ts'
 import { type KindName, type SpecOf, specOf } from './kinds.ts'
 import type { ServicePolicySpec } from './service-policy.ts'
 import { hasSelector, type SidecarSpec } from './sidecar.ts'
@@ -23,6 +26,8 @@ export function crossCheck(candidates: readonly Candidate[], existing: ExistingS
       if (other !== undefined)
         candidate.report('error', ['service'], `"${service}" has a policy already: ${other.name}`)
     }
+    if (kind === 'HTTPRoute' || kind === 'GRPCRoute')
+      checkGatewayRoute(candidate, candidate.spec as HttpRouteSpec | GrpcRouteSpec, kind, world)
     if (kind === 'Sidecar') checkSidecar(candidate, candidate.spec as SidecarSpec, world)
     if (kind === 'TrafficSplit') {
       const { sourceService, destinationService } = candidate.spec as TrafficSplitSpec
@@ -99,20 +104,20 @@ interface Other<Spec> {
 class World {
   readonly #candidates: readonly Candidate[]
   readonly #existing: ExistingState
-  readonly #domain: string
+  readonly domain: string
   readonly #services: ReadonlySet<string>
 
   constructor(candidates: readonly Candidate[], existing: ExistingState, domain: string) {
     this.#candidates = candidates
     this.#existing = existing
-    this.#domain = domain
+    this.domain = domain
     this.#services = new Set(
       [...existing.services, ...existing.endpoints].map((s) => serviceHost(s.service, s.namespace, domain)),
     )
   }
 
   host(host: string, namespace: string): string {
-    return expandHost(host, namespace, this.#domain)
+    return expandHost(host, namespace, this.domain)
   }
 
   /** All objects of a kind but `self`. */
@@ -159,7 +164,7 @@ class World {
   someEndpoint(host: string, labels: Readonly<Record<string, string>>): boolean {
     return this.#existing.endpoints.some(
       (e) =>
-        serviceHost(e.service, e.namespace, this.#domain) === host &&
+        serviceHost(e.service, e.namespace, this.domain) === host &&
         Object.entries(labels).every(([key, value]) => e.labels[key] === value),
     )
   }

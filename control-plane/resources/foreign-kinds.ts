@@ -23,5 +23,5 @@ export function isKubernetesKind(apiVersion: string, kind: string): boolean {
 /** Kinds of Istio and the Gateway API that inmesh does not act on yet. */
 export const notYetKinds: ReadonlySet<string> = new Set([
   ...['Gateway', 'ServiceEntry', 'WorkloadEntry', 'WorkloadGroup', 'RequestAuthentication', 'Telemetry'],
-  ...['ProxyConfig', 'EnvoyFilter', 'WasmPlugin', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute', 'ReferenceGrant'],
+  ...['ProxyConfig', 'EnvoyFilter', 'WasmPlugin', 'TLSRoute', 'TCPRoute', 'ReferenceGrant'],
 ])

@@ -2,6 +2,8 @@ import type * as z from 'zod'
 import type { StoredObject } from '../store/store.ts'
 import { authorizationPolicy } from './authorization-policy.ts'
 import { destinationRule } from './destination-rule.ts'
+import { grpcRoute } from './grpc-route.ts'
+import { httpRoute } from './http-route.ts'
 import type { Kind } from './kind.ts'
 import { meshConfig } from './mesh-config.ts'
 import { parseSpec } from './parse-spec.ts'
@@ -23,6 +25,8 @@ const byName = {
   TrafficSplit: trafficSplit,
   MeshConfig: meshConfig,
   Sidecar: sidecar,
+  HTTPRoute: httpRoute,
+  GRPCRoute: grpcRoute,
   RateLimit: rateLimit,
 } as const
 

@@ -1,7 +1,7 @@
 import { compileString } from '../../src/match/string.ts'
 import type { StringMatch } from '../../src/model/match.ts'
 import type { MeshIndex } from './mesh-index.ts'
-import type { MatchPlan, RetryPlan, RoutePlan } from './routing.ts'
+import type { MatchPlan, RetryPlan, RoutePlan } from './route-plan.ts'
 import { objectKey } from './rule.ts'
 import type { ClientClass, ClientView } from './types.ts'
 

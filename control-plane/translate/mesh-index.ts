@@ -9,6 +9,7 @@ import type { VirtualServiceSpec } from '../resources/virtual-service.ts'
 import type { EndpointRecord, StoredObject } from '../store/store.ts'
 import { type EffectiveSettings, effectiveSettings } from './effective-settings.ts'
 import { EgressScopes } from './egress.ts'
+import { GatewayRoutes } from './gateway-routes.ts'
 import { expandHost, hostCovers, mostSpecificHost, serviceHost } from './hosts.ts'
 import { byAge, compareText, objectKey, type Rule, rulesOf } from './rule.ts'
 import type { MeshRevision } from './types.ts'
@@ -43,6 +44,8 @@ export class MeshIndex {
   readonly egress: EgressScopes
   /** Oldest first. */
   readonly rateLimits: readonly Rule<RateLimitSpec>[]
+  /** HTTPRoutes and GRPCRoutes. */
+  readonly gatewayRoutes: GatewayRoutes
   /** Registered processes. */
   readonly instances: number
   /** By host, oldest first. */
@@ -99,6 +102,7 @@ export class MeshIndex {
         ),
       ),
     ])
+    this.gatewayRoutes = new GatewayRoutes(objects, settings.domain)
     this.egress = new EgressScopes(rulesOf(objects, 'Sidecar'), settings)
     this.rateLimits = rulesOf(objects, 'RateLimit')
     this.authorization = withSpecs(objects, 'AuthorizationPolicy')

@@ -23,7 +23,7 @@ import type {
 } from '../../src/model/route.ts'
 import { duration, type Fields, pack } from './encode.ts'
 import { stringMatcher } from './matchers.ts'
-import type { Answer, PlannedActions } from './routing.ts'
+import type { Answer, PlannedActions } from './route-plan.ts'
 
 type RouteInit = Fields<typeof RouteSchema>
 type ActionInit = Fields<typeof RouteActionSchema>

@@ -8,9 +8,10 @@ import type {
 import { RouteConfigurationSchema } from '../../src/gen/envoy/config/route/v3/route_pb.js'
 import { PreviousHostsPredicateSchema } from '../../src/gen/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js'
 import { PreviousPrioritiesConfigSchema } from '../../src/gen/envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config_pb.js'
+import { FractionalPercent_DenominatorType } from '../../src/gen/envoy/type/v3/percent_pb.js'
 import { RoutePolicySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
 import { clusterName, MetadataKey, PASSTHROUGH_CLUSTER, TypeUrl } from '../../src/xds/proto.ts'
-import { wholeRegex } from '../resources/patterns.ts'
+import { quoteRegex, wholeRegex } from '../resources/patterns.ts'
 import { headerAlternatives, isForeign, retryFor, streamDurationMs } from './class.ts'
 import { type Built, duration, encode, type Fields, pack, sorted } from './encode.ts'
 import { headerMatcher, stringMatcher } from './matchers.ts'
@@ -21,10 +22,10 @@ import {
   noActions,
   type PlannedActions,
   type PlannedCluster,
-  planRoutes,
   type RetryPlan,
   type RoutePlan,
-} from './routing.ts'
+} from './route-plan.ts'
+import { planRoutes } from './routing.ts'
 import { compareText } from './rule.ts'
 import type { ClientClass, ClientView } from './types.ts'
 
@@ -81,7 +82,8 @@ function routesOf(plan: RoutePlan, clientClass: ClientClass): RouteInit[] {
   return headerAlternatives(clientClass, plan.match).map((conditions) => ({
     name: plan.name,
     match: {
-      ...pathMatch(plan.match),
+      ...pathMatch(plan.match, clientClass),
+      ...fraction(plan.match),
       headers: conditions.map(headerMatcher),
       queryParameters: queryMatchers(plan.match),
     },
@@ -108,7 +110,15 @@ function routeActions(plan: RoutePlan, clientClass: ClientClass): RouteInit {
   }
 }
 
-function pathMatch({ uri, ignoreUriCase }: MatchPlan) {
+function fraction({ fractionPerMillion: numerator }: MatchPlan) {
+  if (numerator === undefined) return {}
+  return { runtimeFraction: { defaultValue: { numerator, denominator: FractionalPercent_DenominatorType.MILLION } } }
+}
+
+/** gRPC has no word for whole segments (gRFC A28). */
+function pathMatch({ uri, ignoreUriCase }: MatchPlan, clientClass: ClientClass) {
+  if (uri?.kind === 'segments' && isForeign(clientClass))
+    return { pathSpecifier: { case: 'safeRegex' as const, value: { regex: `${quoteRegex(uri.value)}(?:/.*)?` } } }
   if (uri?.kind === 'regex')
     return { pathSpecifier: { case: 'safeRegex' as const, value: { regex: wholeRegex(uri.value) } } }
   const caseSensitive = ignoreUriCase ? { caseSensitive: false } : {}

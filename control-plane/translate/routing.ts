@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import { compileString } from '../../src/match/string.ts'
-import type { RouteAction, RouteSpec, WeightedCluster } from '../../src/model/route.ts'
 import { clusterName } from '../../src/xds/proto.ts'
 import { servicePolicyDefaults } from '../resources/service-policy.ts'
 import { type HttpMatch, type HttpRoute, isCatchAll, type VirtualServiceSpec } from '../resources/virtual-service.ts'
 import { withDelegates } from './delegates.ts'
+import type { RouteSet } from './gateway-routes.ts'
 import { expandHost, serviceHost } from './hosts.ts'
 import {
   authorityOf,
@@ -16,77 +16,21 @@ import {
   redirectOf,
   rewriteOf,
 } from './http-actions.ts'
+import { planGatewayRoutes } from './http-route.ts'
 import { mergedRule } from './merge.ts'
 import type { MeshIndex } from './mesh-index.ts'
-import type { Rule } from './rule.ts'
-import { type RouteExtras, routeExtras } from './service-policy.ts'
+import {
+  type Answer,
+  type MatchPlan,
+  noActions,
+  type PlannedActions,
+  type PlannedCluster,
+  type RetryPlan,
+  type RoutePlan,
+} from './route-plan.ts'
+import { byAge, type Rule } from './rule.ts'
+import { routeExtras } from './service-policy.ts'
 import type { ClientView } from './types.ts'
-
-/** What a route shall do, before it is put in the words that a client class understands. */
-export interface RoutePlan {
-  readonly name: string
-  readonly match: MatchPlan
-  /** Where calls go; empty when there is an `answer`. */
-  readonly clusters: readonly PlannedCluster[]
-  /** What the data plane answers itself; null = nothing. */
-  readonly answer: Answer | null
-  readonly actions: PlannedActions
-  /** ms; 0 = none. */
-  readonly timeoutMs: number
-  /** Until the response headers only. */
-  readonly timeoutUntilHeaders: boolean
-  /** Whether somebody asked for this timeout, rather than the default. */
-  readonly timeoutAsked: boolean
-  readonly retry: RetryPlan | null
-  readonly decidedBy: Readonly<Record<string, string>>
-  readonly notes: readonly string[]
-  /** What only ServicePolicy speaks about. */
-  readonly extras: RouteExtras
-}
-
-/** `headers` only where there are several: edits of one destination are the route's. */
-export type PlannedCluster = WeightedCluster
-
-export type Answer = Exclude<RouteAction, { kind: 'forward' }>
-
-/** Parts of a route that the model of the data plane has under the same names; the defaults of it = nothing. */
-export interface PlannedActions extends Pick<RouteSpec, 'headers' | 'rewrite' | 'cors' | 'fault' | 'hash'> {
-  readonly mirrors: readonly { readonly cluster: string; readonly perMillion: number }[]
-  /** While a cluster does not exist. Default 503; 500 for routes of the Gateway API. */
-  readonly clusterNotFoundStatus: 500 | 503
-}
-
-export const noActions: PlannedActions = {
-  headers: null,
-  rewrite: null,
-  cors: null,
-  fault: null,
-  hash: [],
-  mirrors: [],
-  clusterNotFoundStatus: 503,
-}
-
-/** The conditions that are left to the data plane; those about the caller and the port are decided here. */
-export type MatchPlan = Pick<
-  HttpMatch,
-  'ignoreUriCase' | 'method' | 'authority' | 'headers' | 'withoutHeaders' | 'queryParams'
-> & {
-  /** 'segments': the Gateway API's PathPrefix. */
-  readonly uri?: HttpMatch['uri'] | { readonly kind: 'segments'; readonly value: string }
-}
-
-export interface RetryPlan {
-  readonly retryOn: readonly string[]
-  readonly statusCodes: readonly number[]
-  readonly attempts: number
-  /** ms; 0 = none. */
-  readonly perTryTimeoutMs: number
-  readonly baseIntervalMs: number
-  /** Retries may go where they were before. */
-  readonly previousHosts: boolean
-  /** Avoid localities that were tried, after so many tries; 0 = no. */
-  readonly previousPriorities: number
-}
 
 /**
  * When the caller's method allows it (the data plane's gate). A connection that breaks before the answer is what a proxy
@@ -100,8 +44,27 @@ const everything: MatchPlan = { ignoreUriCase: false, headers: {}, withoutHeader
 /** Routes of one host as this client shall see them, in order. */
 export function planRoutes(index: MeshIndex, host: string, port: number, client: ClientView): RoutePlan[] {
   const rule = index.virtualService(host, client.namespace)
+  const attached = index.gatewayRoutes.of(host, port, client.namespace)
+  if (attached !== undefined && !isOlder(rule, host, attached, index))
+    return planGatewayRoutes(index, attached, port, servicePolicyPlan(index, host))
   if (rule !== undefined) return fromVirtualService(index, rule, host, port, client)
   return fromTrafficSplit(index, host, port, client)
+}
+
+/**
+ * Whether a VirtualService of the very host was there before the first attached route: of both kinds the older one decides,
+ * as in Istio. One with a wildcard says less than a route of that Service.
+ */
+function isOlder(
+  rule: Rule<VirtualServiceSpec> | undefined,
+  host: string,
+  { routes }: RouteSet,
+  { settings }: MeshIndex,
+): boolean {
+  const { object, spec } = rule ?? {}
+  if (object === undefined || !spec?.hosts.some((h) => expandHost(h, object.namespace, settings.domain) === host))
+    return false
+  return byAge(object, routes[0]!.rule.object) < 0
 }
 
 /** What of the client decides about the routes of a host: equal texts = equal routes, all else being equal. */
