@@ -1,3 +1,4 @@
+import type { Priority } from '../model/route.ts'
 import type { Attempt } from './attempt.ts'
 import type { Call } from './call.ts'
 import type { HostRuntime } from './host.ts'
@@ -36,6 +37,8 @@ export interface Exchange extends RequestView {
   readonly overriding?: boolean
   /** The request in whose handling it is made, as far as repeats go; null or absent = it is the first of its tree. */
   readonly tree?: RetryTree | null
+  /** Class of work that the call or the request in whose handling it is made names; null or absent = its route does. */
+  readonly priority?: Priority | null
   /** Makes the object of one try and does not start it. */
   open(call: Call, host: HostRuntime): Attempt
   /** Starts a copy of the request elsewhere; must not throw, slow or fail the call. Absent = this transport mirrors nothing. */

@@ -12,6 +12,7 @@ import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
 import type { RetryTree } from '../engine/retry-tree.ts'
 import type { PassthroughTarget, Route } from '../engine/route.ts'
+import type { Priority } from '../model/route.ts'
 import { callContext, type Hop } from '../telemetry/context.ts'
 import type { AnswerDigest } from './answer-digest.ts'
 import { HttpAttempt } from './attempt.ts'
@@ -99,6 +100,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
 
   get tree(): RetryTree | null {
     return this.hop
+  }
+
+  get priority(): Priority | null {
+    return this.hop === null ? null : this.hop.priority
   }
 
   /** A body that is a stream has one reader at a time. */

@@ -1,7 +1,6 @@
 import type { Attempt } from '../engine/attempt.ts'
 import { REPEAT_HEADER } from '../engine/retry-tree.ts'
 import { type Priority, priorities } from '../model/route.ts'
-import type { CallContext } from '../telemetry/context.ts'
 
 /** ms that the sender waits for the answer of this try (Envoy). */
 export const EXPECTED_HEADER = 'x-envoy-expected-rq-timeout-ms'
@@ -21,7 +20,7 @@ export function tellPeer(headers: string[], attempt: Attempt): void {
   const { call } = attempt
   if (call.retry !== null || call.route.hedge !== null) headers.push(ATTEMPT_HEADER, String(attempt.number))
   if (call.repeats > 0 || call.exchange.tree?.repeated === true) headers.push(REPEAT_HEADER, '1')
-  const priority = (call.trace as CallContext | null)?.hop?.priority ?? call.route.spec.priority
+  const priority = call.exchange.priority ?? call.route.spec.priority
   if (priority !== null && priority !== 'DEFAULT') headers.push(PRIORITY_HEADER, priority)
   if (call.deadline === Number.POSITIVE_INFINITY && call.tryTimeoutMs === Number.POSITIVE_INFINITY) return
   const ms = attempt.remainingMs(call.now)

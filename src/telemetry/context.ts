@@ -77,7 +77,7 @@ export function withPriority<T>(priority: Priority, work: () => T): T {
 }
 
 /** All but the class is the hop's own. */
-class PrioritizedHop implements Hop {
+export class PrioritizedHop implements Hop {
   readonly priority: Priority
   private readonly hop: Hop | null
 
