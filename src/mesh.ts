@@ -324,7 +324,18 @@ export class Mesh {
           ejected: h.ejectedUntil !== 0,
         })),
       })),
-      inbound: [...snapshot.inbound.values()],
+      inbound: [...snapshot.inbound.values()].map((spec) => {
+        const shed = this.#engine.inbound(spec.name)?.runtime.shed ?? null
+        return {
+          ...spec,
+          load: shed && {
+            limit: shed.limit,
+            inFlight: shed.inFlight,
+            refused: shed.refused,
+            emergency: shed.emergency,
+          },
+        }
+      }),
       trustDomains: [...snapshot.trustBundles.keys()],
     }
   }

@@ -16,7 +16,8 @@ export function getAbortSignal(response: ServerResponse): AbortSignal {
   if (known !== undefined) return known
   const controller = new AbortController()
   const closed = () => {
-    if (!response.writableFinished)
+    // Over HTTP/2 every answer that is closed says that it is finished.
+    if (!response.writableFinished || !response.writableEnded)
       controller.abort(new InmeshError('ERR_INMESH_CLOSED', 'the caller does not wait for the answer any more'))
   }
   if (response.closed || response.destroyed) closed()

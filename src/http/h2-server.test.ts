@@ -10,6 +10,7 @@ import { createTestCa } from '../../test/support/test-ca.ts'
 import { Inbound } from '../engine/inbound.ts'
 import { systemClock } from '../model/clock.ts'
 import { type InboundSpec, inboundDefaults, type RbacPolicy } from '../model/inbound.ts'
+import { getAbortSignal } from './abort-signal.ts'
 import { getPeer } from './peer.ts'
 import { createMeshServer, type MeshServer } from './server.ts'
 
@@ -207,5 +208,28 @@ describe('a mesh server that speaks HTTP/2', () => {
     expect(answers.map((a) => JSON.parse(a.text) as unknown)).toEqual(
       answers.map((_, i) => ({ path: `/${i}`, host: 'payments' })),
     )
+  })
+})
+
+describe('a handler over HTTP/2', () => {
+  it('learns that its caller reset the stream, and of nothing when it answered', async () => {
+    const aborted: boolean[] = []
+    let began = () => undefined as unknown
+    const { port } = await start((req, res) => {
+      const signal = getAbortSignal(res)
+      res.once('close', () => aborted.push(signal.aborted))
+      if (req.url === '/hang') began()
+      else res.end('ok')
+    }, 'DISABLE')
+    const http = await session(port, false)
+    expect(await get(http, '/')).toContain('ok')
+    const reached = new Promise<void>((resolve) => {
+      began = resolve
+    })
+    const stream = http.request({ ':path': '/hang', ':authority': 'payments' })
+    stream.on('error', () => undefined)
+    await reached
+    stream.close(8)
+    await expect.poll(() => aborted).toEqual([false, true])
   })
 })

@@ -10,6 +10,12 @@ const server = mesh.createServer((req, res) => {
     setTimeout(() => res.end(String(req.headers['x-id'])), delayMs)
   })
 })
+if (process.env.OWN_HANDLER === '1') {
+  process.once('SIGTERM', async () => {
+    await mesh.close({ drainMs: 0 })
+    process.exit(7)
+  })
+}
 await server.listen(0, '127.0.0.1')
 await mesh.ready()
 process.stdout.write('ready\n')

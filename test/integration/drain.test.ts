@@ -126,4 +126,9 @@ describe('a service whose replicas are replaced one by one', () => {
     clearInterval(again)
     expect(code).toBe(143)
   })
+
+  it('leaves an app that listens to the signal alone', async () => {
+    expect(await stop(await replica({ OWN_HANDLER: '1' }))).toBe(7)
+    expect(await stop(await replica({ INMESH_HANDLE_SIGNALS: 'false' }))).toBe(null)
+  })
 })
