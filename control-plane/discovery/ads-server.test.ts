@@ -92,6 +92,43 @@ describe('aggregated discovery over gRPC', () => {
     expect(clients.list(systemClock.now()).map((c) => c.nodeId)).toEqual(['test-node', 'test-node'])
   })
 
+  it('knows when all clients have answered for the endpoints of now', async () => {
+    const { ads, connect } = await start()
+    const settled = async (promise: Promise<void>) =>
+      await Promise.race([promise.then(() => true), new Promise((resolve) => setTimeout(resolve, 60, false))])
+    await ads.push(fakeTranslation(1, { [EDS]: { a: '1' }, [CDS]: { a: '1' } }))
+    const [one, two, other] = [connect(), connect(), connect()]
+    one.ask(EDS, 'a')
+    two.ask(EDS, 'a')
+    other.ask(CDS, 'a')
+    one.ack(await one.response(0), 'a')
+    two.ack(await two.response(0), 'a')
+    await other.response(0)
+    await ads.endpointsAnswered(5_000)
+    await ads.push(fakeTranslation(2, { [EDS]: { a: '2' }, [CDS]: { a: '1' } }))
+    const answered = ads.endpointsAnswered(5_000)
+    expect(await settled(answered)).toBe(false)
+    one.ack(await one.response(1), 'a')
+    expect(await settled(answered)).toBe(false)
+    // A refusal is an answer, and so is to be gone.
+    two.nack(await two.response(1), 'no', 'a')
+    await answered
+    await ads.push(fakeTranslation(3, { [EDS]: { a: '3' }, [CDS]: { a: '1' } }))
+    one.ack(await one.response(2), 'a')
+    const gone = ads.endpointsAnswered(5_000)
+    two.close()
+    await gone
+  })
+
+  it('does not wait for ever for a client that does not answer', async () => {
+    const { ads, connect } = await start()
+    await ads.push(fakeTranslation(1, { [EDS]: { a: '1' } }))
+    const client = connect()
+    client.ask(EDS, 'a')
+    await client.response(0)
+    await ads.endpointsAnswered(30)
+  })
+
   it('shows what each client has', async () => {
     const { ads, clients, connect } = await start()
     await ads.push(fakeTranslation(1, { [CDS]: { a: '1' }, [RDS]: { r: '1' } }))
