@@ -8,6 +8,7 @@ import type { IdentityState } from '../identity/identity-state.ts'
 import type { HealthCheckSpec } from '../model/cluster.ts'
 import { dial } from './connect.ts'
 import { grpcHealth } from './grpc-health.ts'
+import { PRIORITY_HEADER } from './hop-headers.ts'
 import { allowedIds, isSecure } from './host-link.ts'
 
 type HttpCheck = Extract<HealthCheckSpec['how'], { kind: 'http' }>
@@ -85,7 +86,8 @@ function ask(
 
 function askHttp(socket: Socket, how: HttpCheck, host: string, report: Report): () => void {
   const { path, method, expectedStatuses } = how
-  const headers = { host, 'user-agent': 'inmesh/health-check', connection: 'close' }
+  // A server that sheds load is busy, not sick: to take it out would move its load to the others.
+  const headers = { host, 'user-agent': 'inmesh/health-check', connection: 'close', [PRIORITY_HEADER]: 'CRITICAL' }
   const asked = request({ method, path, headers, createConnection: () => socket })
   asked.on('response', (response) => {
     const status = response.statusCode ?? 0

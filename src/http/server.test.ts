@@ -440,6 +440,29 @@ describe('a mesh server that ends', () => {
     await closed
   })
 
+  it('asks clients to close bit by bit, each in the end', async () => {
+    let now = 1_000
+    const { port, server } = await start(whoAmI, 'PERMISSIVE', { clock: { now: () => now } })
+    const keepsAlive = async () => {
+      const socket = connectTcp(port, '127.0.0.1')
+      socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+      const [answer] = await once(socket, 'data')
+      socket.destroy()
+      return /connection: keep-alive/i.test(String(answer))
+    }
+    server.drain(1_000)
+    let kept = 0
+    for (let i = 0; i < 20; i++) if (await keepsAlive()) kept++
+    expect(kept).toBe(20)
+    now += 500
+    kept = 0
+    for (let i = 0; i < 60; i++) if (await keepsAlive()) kept++
+    expect(kept).toBeGreaterThan(5)
+    expect(kept).toBeLessThan(55)
+    now += 500
+    expect(await keepsAlive()).toBe(false)
+  })
+
   it('cuts what is still under way after the grace', async () => {
     let arrived = 0
     const { port, server } = await start(() => arrived++, 'PERMISSIVE')
