@@ -1,7 +1,12 @@
 import { defineConfig } from 'tsup'
 
 export default defineConfig({
-  entry: { index: 'src/index.ts', 'control-plane': 'control-plane/index.ts', cli: 'control-plane/cli/main.ts' },
+  entry: {
+    index: 'src/index.ts',
+    'control-plane': 'control-plane/index.ts',
+    cli: 'control-plane/cli/main.ts',
+    testing: 'src/testing/index.ts',
+  },
   format: 'esm',
   target: 'node22',
   platform: 'node',
