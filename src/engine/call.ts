@@ -218,8 +218,10 @@ export class Call extends TimerNode {
 
   /** @internal Nobody answered for as long as the route's hedge policy waits. */
   onHedge(now: number): void {
-    // What our own loop slept through says nothing about the peer.
-    if (this.phase === Phase.Trying && this.live > 0 && !this.env.wheel.late) this.hedge(now)
+    if (this.phase !== Phase.Trying || this.live === 0) return
+    // What our own loop slept through says nothing about the peer: it gets its time again.
+    if (this.env.wheel.late) this.planHedge(now)
+    else this.hedge(now)
   }
 
   /** @returns whether there is one try more */

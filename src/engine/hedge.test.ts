@@ -47,6 +47,16 @@ describe('a hedge', () => {
     expect(post.attempts.length).toBe(1)
   })
 
+  it('waits again after a stall of our own loop, which says nothing about the peer', () => {
+    const one = lab()
+    const exchange = one.call()
+    one.time += 400
+    one.engine.wheel.tick(one.time, true)
+    expect(exchange.attempts.length).toBe(1)
+    one.advance(500)
+    expect(exchange.attempts.length).toBe(2)
+  })
+
   it('is not started without a spare host, budget, or room among the retries', () => {
     const none = { kind: 'concurrency', percent: 0, minConcurrency: 0 } as const
     const limits = { ...lab().cluster.spec.limits, maxRetries: 0 }

@@ -498,7 +498,7 @@ describe('flow of bytes', () => {
     const silent = await dispatcher.request({ origin: 'http://payments', path: '/', method: 'GET' })
     const begin = performance.now()
     await expect(silent.body.text()).rejects.toBeInstanceOf(errors.BodyTimeoutError)
-    expect(performance.now() - begin).toBeLessThan(400)
+    expect(performance.now() - begin).toBeLessThan(2_000)
     expect(performance.now() - begin).toBeGreaterThan(80)
   })
 })

@@ -285,7 +285,7 @@ describe('a host that accepts and never answers', () => {
     expect(answer.status).toBe(504)
     expect(answer.headers['x-inmesh-response-flags']).toContain('UT')
     expect(took).toBeGreaterThan(95)
-    expect(took).toBeLessThan(400)
+    expect(took).toBeLessThan(2_000)
     await until(() => host.open() === 0)
   })
 
@@ -296,7 +296,7 @@ describe('a host that accepts and never answers', () => {
     for (let i = 0; i < 4; i++) {
       const begin = performance.now()
       expect((await call(dispatcher, 'http://payments/')).status).toBe(200)
-      expect(performance.now() - begin).toBeLessThan(400)
+      expect(performance.now() - begin).toBeLessThan(2_000)
     }
     await until(() => host.open() === 0)
   })

@@ -181,7 +181,7 @@ describe('mutual TLS between mesh client and mesh server', () => {
     const begin = performance.now()
     for (let i = 0; i < 2; i++)
       expect((await call(dispatcher, 'http://payments/', { method: 'POST', body: 'x' })).status).toBe(200)
-    expect(performance.now() - begin).toBeLessThan(1_000)
+    expect(performance.now() - begin).toBeLessThan(3_000)
     silent.close()
   })
 

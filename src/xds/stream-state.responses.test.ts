@@ -87,7 +87,7 @@ describe('the state-of-the-world client', () => {
       const huge = anyOf(ClusterSchema, { ...clusterInit('a'), altStatName: 'x'.repeat(10 * 1024 * 1024) })
       const start = performance.now()
       h.respond(TypeUrl.cluster, 'v1', [huge, cluster('b')])
-      expect(performance.now() - start).toBeLessThan(200)
+      expect(performance.now() - start).toBeLessThan(1_000)
       expect(h.last.errorDetail?.message).toMatch(/^Cluster a: has 104\d+ bytes, more than the limit of 4 MiB/)
       expect(h.stateOf(TypeUrl.cluster, 'b')).toBe('ACKED')
       expect(huge.value.length).toBeGreaterThan(MAX_RESOURCE_BYTES)

@@ -21,11 +21,11 @@ const ring: LbSpec = {
  * logarithm.
  */
 const policies: readonly { name: string; lb: LbSpec; weighted: boolean; ratio: number }[] = [
-  { name: 'round robin', lb: { policy: 'ROUND_ROBIN' }, weighted: false, ratio: 2 },
-  { name: 'random', lb: { policy: 'RANDOM' }, weighted: false, ratio: 2 },
-  { name: 'least request', lb: { policy: 'LEAST_REQUEST', choiceCount: 2 }, weighted: false, ratio: 2 },
-  { name: 'peak EWMA', lb: { policy: 'PEAK_EWMA', decayMs: 10_000 }, weighted: false, ratio: 2 },
-  { name: 'maglev', lb: { policy: 'MAGLEV', tableSize: 65_537, ...hashing }, weighted: false, ratio: 2 },
+  { name: 'round robin', lb: { policy: 'ROUND_ROBIN' }, weighted: false, ratio: 3 },
+  { name: 'random', lb: { policy: 'RANDOM' }, weighted: false, ratio: 3 },
+  { name: 'least request', lb: { policy: 'LEAST_REQUEST', choiceCount: 2 }, weighted: false, ratio: 3 },
+  { name: 'peak EWMA', lb: { policy: 'PEAK_EWMA', decayMs: 10_000 }, weighted: false, ratio: 3 },
+  { name: 'maglev', lb: { policy: 'MAGLEV', tableSize: 65_537, ...hashing }, weighted: false, ratio: 3 },
   { name: 'ring hash', lb: ring, weighted: false, ratio: 4 },
   { name: 'weighted round robin', lb: { policy: 'ROUND_ROBIN' }, weighted: true, ratio: 6 },
   { name: 'weighted least request', lb: { policy: 'LEAST_REQUEST', choiceCount: 2 }, weighted: true, ratio: 6 },
@@ -96,11 +96,11 @@ describe('among 10,000 hosts', () => {
     const small = labOf(lb, 10, weighted)
     const large = labOf(lb, 10_000, weighted)
     const found = compare(
-      2,
+      3,
       () => callsOf(small),
       () => callsOf(large),
     )
-    expect(found).toBeLessThanOrEqual(2)
+    expect(found).toBeLessThanOrEqual(3)
   })
 
   it('ejecting a thousand of them, one after the other, is not quadratic', () => {
