@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { connectionPool } from './destination-rule.ts'
+import { connectionPool } from './connection-pool.ts'
 import { host, labels, namespaceName, port } from './fields.ts'
 import { type Kind, type Report, unsupported } from './kind.ts'
 

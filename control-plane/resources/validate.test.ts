@@ -247,7 +247,7 @@ describe('fields', () => {
     [vs('hosts: [a]\nexportTo: ["*", b]'), '"*" cannot stand beside others'],
     // DestinationRule
     [dr('host: a\nsubsets: [{name: v1}, {name: v1}]'), 'the subset "v1" is defined twice'],
-    [dr('host: a\ntrafficPolicy: {tls: {mode: SIMPLE}}'), '"SIMPLE" is not supported yet'],
+    [dr('host: a\ntrafficPolicy: {tls: {mode: SIMPEL}}'), 'did you mean "SIMPLE"?'],
     [dr('host: a\ntrafficPolicy: {outlierDetection: {maxEjectionPercent: 101}}'), 'must be at most 100'],
     [dr('host: a\ntrafficPolicy: {outlierDetection: {interval: 0s}}'), 'must be at least 1ms'],
     [dr('host: a\ntrafficPolicy: {connectionPool: {tcp: {maxConnection: 1}}}'), 'did you mean "maxConnections"?'],
@@ -256,7 +256,7 @@ describe('fields', () => {
       dr('host: a\ntrafficPolicy: {portLevelSettings: [{port: {number: 80}}, {port: {number: 80}}]}'),
       'port 80 is set twice',
     ],
-    [dr('host: a\nworkloadSelector: {matchLabels: {app: x}}'), 'workloadSelector: is not supported yet'],
+    [dr('host: a\nworkloadSelector: {matchLabels: {}}'), 'must name at least one label'],
     // AuthorizationPolicy
     [authz('action: AUDIT\nrules: [{}]'), '"AUDIT" is not supported yet'],
     [authz('action: DENY'), 'a DENY policy without rules would never match'],
@@ -327,8 +327,8 @@ describe('fields', () => {
       'no endpoint of payments.default.svc.cluster.local has these labels',
     ],
     [
-      dr('host: payments\ntrafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x}}}'),
-      'consistentHash: is not supported yet and has no effect',
+      dr('host: payments\ntrafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}'),
+      'useClientProtocol: has no effect: calls begin in this process',
     ],
     [authz('rules: [{from: [{source: {principals: ["spiffe://a/b"]}}]}]'), 'written without spiffe://'],
     [authz('rules: [{from: [{source: {notNamespaces: [a]}}]}]'), 'callers without any identity match too'],

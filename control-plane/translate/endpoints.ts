@@ -1,31 +1,59 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { HealthStatus } from '../../src/gen/envoy/config/core/v3/health_check_pb.js'
-import type { LbEndpointSchema } from '../../src/gen/envoy/config/endpoint/v3/endpoint_components_pb.js'
+import type {
+  LbEndpointSchema,
+  LocalityLbEndpointsSchema,
+} from '../../src/gen/envoy/config/endpoint/v3/endpoint_components_pb.js'
 import { ClusterLoadAssignmentSchema } from '../../src/gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import { EndpointIdentitySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
 import { clusterName, MetadataKey, TRANSPORT_SOCKET_MATCH, TypeUrl } from '../../src/xds/proto.ts'
 import type { EndpointRecord } from '../store/store.ts'
 import { isForeign } from './class.ts'
 import { type Built, encode, pack, sorted, struct } from './encode.ts'
-import { mergedRule, subsetLabels } from './merge.ts'
+import { groupByLocality } from './localities.ts'
+import { effectivePolicy, mergedRule, subsetLabels } from './merge.ts'
 import type { MeshIndex } from './mesh-index.ts'
 import { tlsModeOf } from './peer-authentication.ts'
-import { compareText } from './rule.ts'
 import type { ClientView } from './types.ts'
 
-/** The endpoints of a service that belong to a subset, by address. */
-export function selectedEndpoints(
-  index: MeshIndex,
-  host: string,
-  subset: string,
-  client: ClientView,
-): readonly EndpointRecord[] {
-  const labels = Object.entries(subsetLabels(mergedRule(index, host, client.namespace), subset))
-  const endpoints = index.services.get(host)?.endpoints ?? []
-  return endpoints.filter((endpoint) => labels.every(([key, value]) => endpoint.labels[key] === value))
+/** An endpoint as a cluster has it, wherever it comes from. */
+export interface Target {
+  /** IP address, or a name in clusters that are resolved by the client. */
+  readonly address: string
+  readonly port: number
+  readonly weight: number
+  readonly locality: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly health: EndpointRecord['health']
+  /** '' = none. */
+  readonly spiffeId: string
+  /** Speaks mutual TLS. */
+  readonly secure: boolean
+  /** Name for TLS and hashing; '' = none. */
+  readonly hostname: string
 }
 
-/** EDS: real addresses and ports, whatever port was dialled; by locality, all of priority 0. Empty = none, 503. */
+/** The endpoints of a service that belong to a subset, by address. */
+export function selectedTargets(index: MeshIndex, host: string, subset: string, client: ClientView): readonly Target[] {
+  const labels = Object.entries(subsetLabels(mergedRule(index, host, client), subset))
+  const endpoints = index.services.get(host)?.endpoints ?? []
+  return endpoints
+    .filter((endpoint) => labels.every(([key, value]) => endpoint.labels[key] === value))
+    .map((endpoint) => targetOf(index, endpoint))
+}
+
+function targetOf(index: MeshIndex, endpoint: EndpointRecord): Target {
+  const { address, port, locality, labels, health, spiffeId, namespace } = endpoint
+  const secure = tlsModeOf(index, namespace, labels, port) !== 'DISABLE'
+  return { address, port, weight: weightOf(endpoint), locality, labels, health, spiffeId, secure, hostname: '' }
+}
+
+/** Sums must fit 32 bits; 0 and less are refused by every client. */
+export function weightOf({ weight }: { weight: number }): number {
+  return Math.min(1_000_000, Math.max(1, Math.round(weight) || 1))
+}
+
+/** EDS: real addresses and ports, whatever port was dialled. Empty = none, 503. */
 export function loadAssignment(
   index: MeshIndex,
   host: string,
@@ -34,17 +62,33 @@ export function loadAssignment(
   client: ClientView,
 ): Built {
   const name = clusterName(port, subset, host)
-  const byLocality = Map.groupBy(selectedEndpoints(index, host, subset, client), (e) => e.locality)
-  const localities = [...byLocality].sort(([a], [b]) => compareText(a, b))
+  const targets = selectedTargets(index, host, subset, client)
   const resource = encode(TypeUrl.endpoints, name, ClusterLoadAssignmentSchema, {
     clusterName: name,
-    endpoints: localities.map(([locality, endpoints]) => ({
-      locality: parseLocality(locality),
-      lbEndpoints: endpoints.map((endpoint) => lbEndpoint(index, endpoint, client)),
-      loadBalancingWeight: endpoints.reduce((sum, endpoint) => sum + weightOf(endpoint), 0),
-    })),
+    endpoints: localities(index, host, subset, port, targets, client),
   })
   return { resource, references: [] }
+}
+
+/** By locality, with priorities and shares as this client shall see them. */
+export function localities(
+  index: MeshIndex,
+  host: string,
+  subset: string,
+  port: number,
+  targets: readonly Target[],
+  client: ClientView,
+): MessageInitShape<typeof LocalityLbEndpointsSchema>[] {
+  const { blocks } = effectivePolicy(mergedRule(index, host, client), subset, port)
+  const foreign = isForeign(client.clientClass)
+  // A rule that names identities speaks for all endpoints.
+  const named = (blocks.tls?.subjectAltNames ?? []).length > 0
+  return groupByLocality(targets, blocks, index.settings, client).map((group) => ({
+    locality: parseLocality(group.locality),
+    lbEndpoints: group.endpoints.map((target) => lbEndpoint(named ? { ...target, spiffeId: '' } : target, foreign)),
+    loadBalancingWeight: group.weight,
+    priority: group.priority,
+  }))
 }
 
 const health = {
@@ -53,17 +97,8 @@ const health = {
   DRAINING: HealthStatus.DRAINING,
 } as const
 
-/** Sums must fit 32 bits; 0 and less are refused by every client. */
-function weightOf(endpoint: EndpointRecord): number {
-  return Math.min(1_000_000, Math.max(1, Math.round(endpoint.weight) || 1))
-}
-
-function lbEndpoint(
-  index: MeshIndex,
-  endpoint: EndpointRecord,
-  client: ClientView,
-): MessageInitShape<typeof LbEndpointSchema> {
-  const { address, port } = endpoint
+function lbEndpoint(target: Target, foreign: boolean): MessageInitShape<typeof LbEndpointSchema> {
+  const { address, port, hostname } = target
   return {
     hostIdentifier: {
       case: 'endpoint',
@@ -71,21 +106,18 @@ function lbEndpoint(
         address: {
           address: { case: 'socketAddress', value: { address, portSpecifier: { case: 'portValue', value: port } } },
         },
+        hostname,
       },
     },
-    healthStatus: health[endpoint.health],
-    loadBalancingWeight: weightOf(endpoint),
-    ...(isForeign(client.clientClass) ? {} : { metadata: metadata(index, endpoint) }),
+    healthStatus: health[target.health],
+    loadBalancingWeight: target.weight,
+    ...(foreign ? {} : { metadata: metadata(target) }),
   }
 }
 
 /** Whether it speaks mutual TLS, and who must answer there. A server that takes only plaintext shows nobody. */
-function metadata(index: MeshIndex, endpoint: EndpointRecord) {
-  const secure = tlsModeOf(index, endpoint.namespace, endpoint.labels, endpoint.port) !== 'DISABLE'
-  const identity = pack(EndpointIdentitySchema, {
-    spiffeId: secure ? endpoint.spiffeId : '',
-    labels: sorted(endpoint.labels),
-  })
+function metadata({ secure, spiffeId, labels }: Target) {
+  const identity = pack(EndpointIdentitySchema, { spiffeId: secure ? spiffeId : '', labels: sorted(labels) })
   return {
     ...(secure ? { filterMetadata: { [TRANSPORT_SOCKET_MATCH]: struct({ tlsMode: 'istio' }) } } : {}),
     typedFilterMetadata: { [MetadataKey.endpoint]: identity },

@@ -54,5 +54,6 @@ function inboundPool(index: MeshIndex, port: number, client: ClientView) {
   const own = spec?.ingress.find((entry) => entry.port.number === port)?.connectionPool ?? spec?.inboundConnectionPool
   if (own !== undefined || client.service === '') return own
   const host = ownHost(index, client)
-  return effectivePolicy(mergedRule(index, host, client.namespace), '', port).connectionPool
+  return effectivePolicy(mergedRule(index, host, { namespace: client.namespace, labels: {} }), '', port).blocks
+    .connectionPool
 }

@@ -13,7 +13,7 @@ import { GatewayRoutes } from './gateway-routes.ts'
 import { expandHost, hostCovers, mostSpecificHost, serviceHost } from './hosts.ts'
 import { byAge, compareText, objectKey, type Rule, rulesOf } from './rule.ts'
 import type { MeshRevision } from './types.ts'
-import { type Exported, isVisible, visibleInOrder } from './visibility.ts'
+import { type Exported, isVisible, visibilityFrom, visibleInOrder } from './visibility.ts'
 
 /** A service that has ever registered. */
 export interface Service {
@@ -151,13 +151,25 @@ export class MeshIndex {
     return splits.find((rule) => expand(rule) === callerHost) ?? splits.find((rule) => expand(rule) === undefined)
   }
 
-  /** The rules of one namespace with the most specific host that covers `host`, oldest first; none if there is none. */
-  destinationRulesIn(namespace: string, host: string): readonly Rule<DestinationRuleSpec>[] {
-    const key = `${namespace} ${host}`
+  /**
+   * The rules of one namespace with the most specific host that covers `host`, as far as `viewer` sees them (exportTo),
+   * oldest first. 'private' = only those that no other namespace sees.
+   */
+  destinationRulesIn(
+    namespace: string,
+    host: string,
+    viewer: string,
+    only: 'any' | 'private',
+  ): readonly Rule<DestinationRuleSpec>[] {
+    const key = `${namespace} ${host} ${viewer} ${only}`
     let found = this.#rulesFor.get(key)
     if (found === undefined) {
+      const fallback = this.settings.defaultExportTo.destinationRule
       const here = this.#rulesByNamespace.get(namespace) ?? []
-      const covering = here.filter((entry) => hostCovers(entry.host, host))
+      const covering = here.filter(({ host: pattern, rule }) => {
+        const visibility = visibilityFrom({ home: namespace, exportTo: rule.spec.exportTo, fallback }, viewer)
+        return (only === 'any' ? visibility !== undefined : visibility === 'private') && hostCovers(pattern, host)
+      })
       const best = mostSpecificHost(
         covering.map((entry) => entry.host),
         host,

@@ -204,7 +204,7 @@ function actionsOf(
 
 function addNotes(index: MeshIndex, host: string, subset: string, client: ClientView, notes: string[]): void {
   if (!index.services.has(host)) notes.push(`${host}: no workload has ever registered as this service`)
-  if (subset !== '' && mergedRule(index, host, client.namespace)?.subsets.has(subset) !== true)
+  if (subset !== '' && mergedRule(index, host, client)?.subsets.has(subset) !== true)
     notes.push(`${host}: no DestinationRule defines subset ${subset}, endpoints with version=${subset} are used`)
 }
 

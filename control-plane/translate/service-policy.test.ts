@@ -94,7 +94,7 @@ spec: { host: payments, trafficPolicy: { ${blocks} } }
     })
     const chosen = cluster(yaml + rule('loadBalancer: { simple: LEAST_REQUEST }'))
     expect(chosen.own?.peakEwma).toBeUndefined()
-    expect(chosen.message.lbPolicy).not.toBe(cluster(yaml).message.lbPolicy)
+    expect(chosen.own?.decidedBy).toMatchObject({ loadBalancer: 'DestinationRule/default/payments' })
   })
 
   it.each([

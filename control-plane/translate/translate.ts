@@ -8,7 +8,7 @@ import { loadAssignment } from './endpoints.ts'
 import { inboundAddress, inboundListener } from './inbound.ts'
 import { inboundViewKey } from './inbound-policy.ts'
 import { clientListener, dial, isRoutable, routeNameOf } from './listener.ts'
-import { ruleNamespace } from './merge.ts'
+import { ruleViewKey } from './merge.ts'
 import { MeshIndex } from './mesh-index.ts'
 import { rateLimitsKey } from './rate-limits.ts'
 import { ALLOW_ANY, allowAny, BLOCK_ALL, blockAll, routeConfiguration } from './route.ts'
@@ -135,7 +135,7 @@ class CachedTranslation implements Translation {
     if (target === undefined) return undefined
     const { host, subset, port } = target
     return {
-      view: ruleNamespace(index, host, client.namespace) ?? '',
+      view: ruleViewKey(index, host, client),
       inputs: () => `${index.configKey} ${retryFloor(index.instances)} ${endpointsKey(index, host)}`,
       build: () => cluster(index, host, subset, port, client),
     }
@@ -147,7 +147,7 @@ class CachedTranslation implements Translation {
     if (target === undefined) return undefined
     const { host, subset, port } = target
     return {
-      view: ruleNamespace(index, host, client.namespace) ?? '',
+      view: ruleViewKey(index, host, client),
       inputs: () => `${index.configKey} ${endpointsKey(index, host)}`,
       build: () => loadAssignment(index, host, subset, port, client),
     }

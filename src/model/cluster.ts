@@ -189,18 +189,23 @@ export interface ClusterTls {
 
 /** TLS origination: Istio's SIMPLE and MUTUAL. */
 export interface ExternalTlsSpec {
-  /** '' = the request's host. */
+  /** '' = the name of the endpoint. */
   readonly sni: string
-  /** PEM of trusted roots; null = the operating system's. */
-  readonly caPem: string | null
+  /** Trusted roots; null = those that Node trusts (its own, NODE_EXTRA_CA_CERTS, with --use-system-ca the system's). */
+  readonly ca: PemSource | null
   /** The peer's certificate must name one of them; empty = the SNI. */
   readonly subjectAltNames: readonly StringMatch[]
   readonly insecureSkipVerify: boolean
-  /** PEM chain and key for MUTUAL. */
-  readonly client: { readonly certificatePem: string; readonly keyPem: string } | null
+  /** Chain and key for MUTUAL. */
+  readonly client: { readonly certificate: PemSource; readonly key: PemSource } | null
   /** Offered protocols; empty = none. */
   readonly alpn: readonly string[]
 }
+
+/** PEM in the configuration itself, or in a file of this machine, read when connections are made. */
+export type PemSource =
+  | { readonly kind: 'inline'; readonly pem: string }
+  | { readonly kind: 'file'; readonly path: string }
 
 export type HealthStatus = 'HEALTHY' | 'UNHEALTHY' | 'DRAINING'
 
