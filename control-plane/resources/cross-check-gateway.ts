@@ -1,5 +1,5 @@
 import { serviceHost } from '../translate/hosts.ts'
-import { backendKind, isServiceParent } from './gateway-api.ts'
+import { backendKind, isServiceParent, type ParentRef } from './gateway-api.ts'
 import type { GrpcRouteSpec } from './grpc-route.ts'
 import type { HttpRouteSpec } from './http-route.ts'
 import type { KindName, SpecOf } from './kinds.ts'
@@ -18,6 +18,13 @@ export interface Surroundings {
   checkService(candidate: Candidate, service: string, path: Path): void
 }
 
+/** Services that a route of namespace `home` is attached to; `port` undefined = every port. */
+export function parentHosts(parents: readonly ParentRef[], home: string, domain: string) {
+  return parents
+    .filter(isServiceParent)
+    .map(({ name, namespace = home, port }) => ({ host: serviceHost(name, namespace, domain), port }))
+}
+
 /** Routes of the Gateway API among the other objects: their parents and backends, and who else decides about a parent. */
 export function checkGatewayRoute(
   candidate: Candidate,
@@ -26,10 +33,7 @@ export function checkGatewayRoute(
   world: Surroundings,
 ): void {
   const { namespace } = candidate.input
-  const hostsOf = (parents: HttpRouteSpec['parentRefs'], home: string) =>
-    parents
-      .filter(isServiceParent)
-      .map(({ name, namespace: of = home, port }) => ({ host: serviceHost(name, of, world.domain), port }))
+  const hostsOf = (parents: readonly ParentRef[], home: string) => parentHosts(parents, home, world.domain)
   const virtualServices = world.others('VirtualService', candidate)
   const grpcRoutes = kind === 'HTTPRoute' ? world.others('GRPCRoute', candidate) : []
   spec.parentRefs.forEach((parent, index) => {

@@ -1,5 +1,6 @@
 import { expandHost, serviceHost } from '../translate/hosts.ts'
-import { checkGatewayRoute } from './cross-check-gateway.ts'
+import { isVisible } from '../translate/visibility.ts'
+import { checkGatewayRoute, parentHosts } from './cross-check-gateway.ts'
 import type { DestinationRuleSpec } from './destination-rule.ts'
 import type { GrpcRouteSpec } from './grpc-route.ts'
 import type { HttpRouteSpec } from './http-route.ts'
@@ -49,15 +50,45 @@ function checkVirtualService(candidate: Candidate, spec: VirtualServiceSpec, wor
         ['hosts', index],
         `${clash.name} has the host "${expanded}" too: the older one decides, they are not merged`,
       )
+    for (const kind of ['HTTPRoute', 'GRPCRoute'] as const)
+      for (const route of world.others(kind, candidate))
+        if (parentHosts(route.spec.parentRefs, route.namespace, world.domain).some((p) => p.host === expanded))
+          candidate.report(
+            'warning',
+            ['hosts', index],
+            `${route.name} is attached to "${expanded}": the older one decides`,
+          )
   })
   spec.http.forEach((route, r) => {
-    route.route.forEach(({ destination }, d) => {
-      const path = ['http', r, 'route', d, 'destination']
+    const destinations = [
+      ...route.route.map(({ destination }, d) => ({ destination, path: ['http', r, 'route', d, 'destination'] })),
+      ...(route.mirror === undefined ? [] : [{ destination: route.mirror, path: ['http', r, 'mirror'] }]),
+      ...route.mirrors.map(({ destination }, m) => ({ destination, path: ['http', r, 'mirrors', m, 'destination'] })),
+    ]
+    for (const { destination, path } of destinations) {
       world.checkService(candidate, destination.host, [...path, 'host'])
       if (destination.subset !== undefined)
         world.checkSubset(candidate, world.host(destination.host, namespace), destination.subset, [...path, 'subset'])
-    })
+    }
+    if (route.delegate !== undefined) checkDelegate(candidate, route.delegate, others, ['http', r, 'delegate'])
   })
+}
+
+/** A rule whose delegate cannot be used is left out, so that its calls go on to the next rule. */
+function checkDelegate(
+  candidate: Candidate,
+  { name, namespace = candidate.input.namespace }: NonNullable<VirtualServiceSpec['http'][number]['delegate']>,
+  others: readonly Other<VirtualServiceSpec>[],
+  path: (string | number)[],
+): void {
+  const { namespace: viewer } = candidate.input
+  const full = `VirtualService/${namespace}/${name}`
+  const delegate = others.find((other) => other.name === full)
+  if (delegate === undefined) candidate.report('warning', path, `${full} does not exist: the rule has no effect`)
+  else if (delegate.spec.hosts.length > 0)
+    candidate.report('warning', path, `${full} has hosts of its own: the rule has no effect`)
+  else if (!isVisible({ home: namespace, exportTo: delegate.spec.exportTo }, viewer))
+    candidate.report('warning', path, `${full} is not exported to ${viewer}: the rule has no effect`)
 }
 
 function checkDestinationRule(candidate: Candidate, spec: DestinationRuleSpec, world: World): void {

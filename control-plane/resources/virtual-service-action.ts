@@ -148,6 +148,8 @@ function checkFault({ fault }: HttpRoute, path: Path, report: Report): void {
 function checkMirrors(route: HttpRoute, path: Path, report: Report): void {
   if (route.mirror !== undefined && route.mirrors.length > 0)
     report('error', [...path, 'mirrors'], 'cannot stand beside mirror')
+  if (route.mirrorPercentage !== undefined && (route.mirrorPercent ?? route.mirror_percent) !== undefined)
+    report('warning', [...path, 'mirrorPercent'], 'has no effect beside mirrorPercentage')
   for (const share of ['mirrorPercentage', 'mirrorPercent'] as const)
     if (route[share] !== undefined && route.mirror === undefined)
       report('warning', [...path, share], 'has no effect without mirror')

@@ -27,6 +27,7 @@ import {
 } from './http-actions.ts'
 import { checkHttpRetry, httpRetry } from './http-retry.ts'
 import { type Kind, type Report, unsupported } from './kind.ts'
+import { checkReach } from './reachability.ts'
 import { checkAction } from './virtual-service-action.ts'
 
 const headerMatches = z.record(headerName, stringMatchOrPresent)
@@ -116,7 +117,9 @@ export const virtualService: Kind<'VirtualService', typeof schema> = {
       if (route.retries !== undefined)
         checkHttpRetry(route.retries, route.timeout ?? 0, ['http', index, 'retries'], report)
     })
-    checkReach(spec, report)
+    checkReach(spec.http, report)
+    if (spec.hosts.length > 0 && spec.http.length === 0)
+      report('warning', [], 'has no rules for HTTP: it has no effect')
     if (spec.gateways !== undefined && !spec.gateways.includes('mesh'))
       report('warning', ['gateways'], 'has no effect on calls inside the mesh: gateways does not contain "mesh"')
   },
@@ -144,6 +147,10 @@ function checkWeights(route: HttpRoute, index: number, report: Report): void {
   const path = ['http', index, 'route']
   const total = route.route.reduce((sum, destination) => sum + (destination.weight ?? 0), 0)
   if (total === 0) report('error', path, 'the weights sum to 0: no destination would get a call')
+  route.route.forEach(({ weight }, d) => {
+    if (weight === undefined && total > 0)
+      report('warning', [...path, d], 'has no weight, which means 0 beside others: it gets no calls')
+  })
   if (total > 4_294_967_295) report('error', path, 'the weights sum to more than 4294967295')
 }
 
@@ -158,37 +165,6 @@ function checkMatches(route: HttpRoute, index: number, report: Report): void {
           report('error', [...path, field, name], `is not matched by Istio under this name: use match.${name}`)
     if (match.gateways !== undefined && Object.keys(match.sourceLabels).length > 0)
       report('warning', [...path, 'sourceLabels'], 'is ignored because gateways is set')
-  })
-}
-
-/** Matches whatever comes (Istio: prefix "/" or regex ".*" and nothing else). */
-export function isCatchAll(match: HttpMatch): boolean {
-  const { uri } = match
-  const anyPath =
-    uri === undefined || (uri.kind === 'prefix' && uri.value === '/') || (uri.kind === 'regex' && uri.value === '.*')
-  return (
-    anyPath &&
-    match.method === undefined &&
-    match.scheme === undefined &&
-    match.authority === undefined &&
-    match.port === undefined &&
-    match.sourceNamespace === undefined &&
-    match.gateways === undefined &&
-    [match.headers, match.withoutHeaders, match.queryParams, match.sourceLabels].every(
-      (conditions) => Object.keys(conditions).length === 0,
-    )
-  )
-}
-
-/** Rules and conditions that no call gets to. */
-function checkReach(spec: VirtualServiceSpec, report: Report): void {
-  const last = spec.http.findIndex((route) => route.match.length === 0 || route.match.some(isCatchAll))
-  if (last >= 0 && last < spec.http.length - 1 && spec.http[last]!.delegate === undefined)
-    report('warning', ['http', last + 1], `is never reached: http[${last}] matches everything`)
-  spec.http.forEach((route, index) => {
-    const all = route.match.findIndex(isCatchAll)
-    if (all >= 0 && all < route.match.length - 1)
-      report('warning', ['http', index, 'match', all + 1], `is never reached: match[${all}] matches everything`)
   })
 }
 

@@ -56,6 +56,10 @@ describe('actions of a VirtualService', () => {
     })
     const derived = first('- redirect: {scheme: https, derivePort: FROM_PROTOCOL_DEFAULT}').action
     expect(derived).toMatchObject({ redirect: { status: 301, port: 443, path: null } })
+    const dialled = virtualService('- redirect: {authority: x, derivePort: FROM_REQUEST_PORT}')
+    expect(meshOf(dialled).routes('payments:8443', frontend)!.virtualHosts[0]!.routes[0]!.action).toMatchObject({
+      redirect: { host: 'x', port: 8443 },
+    })
     expect(first('- redirect: {authority: x, port: 8080}').action).toMatchObject({
       redirect: { port: 8080, scheme: null },
     })

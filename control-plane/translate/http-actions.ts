@@ -57,9 +57,12 @@ export function rewriteOf({ rewrite, headers }: HttpRoute): RewriteSpec | null {
   return path === null && authority === null ? null : { path, authority }
 }
 
-export function redirectOf(redirect: NonNullable<HttpRoute['redirect']>): RedirectSpec {
+/** @param port that was dialled */
+export function redirectOf(redirect: NonNullable<HttpRoute['redirect']>, port: number): RedirectSpec {
   const scheme = redirect.scheme ?? null
-  const derived = redirect.derivePort === 'FROM_PROTOCOL_DEFAULT' ? (scheme === 'https' ? 443 : 80) : null
+  const standard = scheme === 'https' ? 443 : 80
+  const { derivePort } = redirect
+  const derived = derivePort === undefined ? null : derivePort === 'FROM_REQUEST_PORT' ? port : standard
   return {
     // The schema takes no other.
     status: redirect.redirectCode as RedirectSpec['status'],

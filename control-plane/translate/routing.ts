@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import { compileString } from '../../src/match/string.ts'
 import { clusterName } from '../../src/xds/proto.ts'
+import { isCatchAll } from '../resources/reachability.ts'
 import { servicePolicyDefaults } from '../resources/service-policy.ts'
-import { type HttpMatch, type HttpRoute, isCatchAll, type VirtualServiceSpec } from '../resources/virtual-service.ts'
+import type { HttpMatch, HttpRoute, VirtualServiceSpec } from '../resources/virtual-service.ts'
 import { withDelegates } from './delegates.ts'
 import type { RouteSet } from './gateway-routes.ts'
 import { expandHost, serviceHost } from './hosts.ts'
@@ -155,7 +156,7 @@ function fromHttpRoute(
     ...(http.timeout === undefined ? {} : { timeoutMs: http.timeout, timeoutUntilHeaders: false, timeoutAsked: true }),
     ...(retries === undefined ? {} : { retry: retryPlan(retries) }),
     clusters,
-    answer: answerOf(http),
+    answer: answerOf(http, port),
     actions: actionsOf(index, rule, http, port, single),
     decidedBy: {
       ...fallback.decidedBy,
@@ -167,8 +168,8 @@ function fromHttpRoute(
   }
 }
 
-function answerOf({ redirect, directResponse }: HttpRoute): Answer | null {
-  if (redirect !== undefined) return { kind: 'redirect', redirect: redirectOf(redirect) }
+function answerOf({ redirect, directResponse }: HttpRoute, port: number): Answer | null {
+  if (redirect !== undefined) return { kind: 'redirect', redirect: redirectOf(redirect, port) }
   if (directResponse === undefined) return null
   return { kind: 'direct', status: directResponse.status, body: directResponse.body ?? '' }
 }
