@@ -53,6 +53,7 @@ export class MeshIndex {
   readonly #wildcards: readonly string[]
   /** Those without hosts, by namespace and name. */
   readonly #delegates: ReadonlyMap<string, Rule<VirtualServiceSpec>>
+  readonly #selective: ReadonlyMap<string, readonly Rule<DestinationRuleSpec>[]>
   readonly #rulesByNamespace: ReadonlyMap<string, readonly { host: string; rule: Rule<DestinationRuleSpec> }[]>
   readonly #rulesFor = new Map<string, readonly Rule<DestinationRuleSpec>[]>()
   readonly #policies = new Map<string, Rule<ServicePolicySpec>>()
@@ -78,8 +79,13 @@ export class MeshIndex {
         .filter(({ spec }) => spec.hosts.length === 0)
         .map((rule) => [`${rule.object.namespace}/${rule.object.name}`, rule]),
     )
+    const destinationRules = rulesOf(objects, 'DestinationRule')
+    this.#selective = Map.groupBy(
+      destinationRules.filter(({ spec }) => spec.workloadSelector !== undefined),
+      ({ object }) => object.namespace,
+    )
     this.#rulesByNamespace = Map.groupBy(
-      rulesOf(objects, 'DestinationRule').map((rule) => ({ host: expand(rule.spec.host, rule), rule })),
+      destinationRules.map((rule) => ({ host: expand(rule.spec.host, rule), rule })),
       ({ rule }) => rule.object.namespace,
     )
     const splits = rulesOf(objects, 'TrafficSplit')
@@ -135,6 +141,11 @@ export class MeshIndex {
 
   #exported({ object, spec }: Rule<VirtualServiceSpec>): Exported {
     return { home: object.namespace, exportTo: spec.exportTo, fallback: this.settings.defaultExportTo.virtualService }
+  }
+
+  /** DestinationRules of a namespace that are for some of its callers only. */
+  selectiveRules(namespace: string): readonly Rule<DestinationRuleSpec>[] {
+    return this.#selective.get(namespace) ?? []
   }
 
   servicePolicy(host: string): Rule<ServicePolicySpec> | undefined {

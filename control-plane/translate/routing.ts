@@ -6,6 +6,7 @@ import { servicePolicyDefaults } from '../resources/service-policy.ts'
 import type { HttpMatch, HttpRoute, VirtualServiceSpec } from '../resources/virtual-service.ts'
 import { withDelegates } from './delegates.ts'
 import type { RouteSet } from './gateway-routes.ts'
+import { withHash } from './hash.ts'
 import { expandHost, serviceHost } from './hosts.ts'
 import {
   authorityOf,
@@ -20,6 +21,7 @@ import {
 import { planGatewayRoutes } from './http-route.ts'
 import { mergedRule } from './merge.ts'
 import type { MeshIndex } from './mesh-index.ts'
+import { selects } from './peer-authentication.ts'
 import {
   type Answer,
   type MatchPlan,
@@ -44,6 +46,10 @@ const everything: MatchPlan = { ignoreUriCase: false, headers: {}, withoutHeader
 
 /** Routes of one host as this client shall see them, in order. */
 export function planRoutes(index: MeshIndex, host: string, port: number, client: ClientView): RoutePlan[] {
+  return plansOf(index, host, port, client).map((plan) => withHash(index, plan, client))
+}
+
+function plansOf(index: MeshIndex, host: string, port: number, client: ClientView): RoutePlan[] {
   const rule = index.virtualService(host, client.namespace)
   const attached = index.gatewayRoutes.of(host, port, client.namespace)
   if (attached !== undefined && !isOlder(rule, host, attached, index))
@@ -73,12 +79,19 @@ export function routeViewKey(index: MeshIndex, host: string, client: ClientView)
   const rule = index.virtualService(host, client.namespace)
   if (rule === undefined) {
     const split = index.trafficSplit(host, callerOf(index, client))
-    return `${split?.name ?? ''} ${client.namespace}`
+    return `${split?.name ?? ''} ${rulesKey(index, client)}`
   }
   const routes = withDelegates(index, rule)
   const bits = routes.flatMap(({ http }) => http.match.map((match) => (isFor(match, client) ? '1' : '0')))
-  // The namespace chooses the DestinationRules that the notes are about.
-  return `${rule.name} ${bits.join('')} ${client.namespace}`
+  return `${rule.name} ${bits.join('')} ${rulesKey(index, client)}`
+}
+
+/** What chooses the DestinationRules of all hosts, which notes and hashes come from. */
+function rulesKey(index: MeshIndex, { namespace, labels }: ClientView): string {
+  const bits = index
+    .selectiveRules(namespace)
+    .map(({ spec }) => (selects(spec.workloadSelector!.matchLabels, labels) ? '1' : '0'))
+  return `${namespace} ${bits.join('')}`
 }
 
 function fromVirtualService(

@@ -3,6 +3,7 @@ import type { StoredObject } from '../store/store.ts'
 import { ResourceCache } from './cache.ts'
 import { isForeign, keepsClusters, listenerMark } from './class.ts'
 import { cluster, passthroughCluster, retryFloor } from './cluster.ts'
+import { parseClusterName } from './cluster-name.ts'
 import type { Built } from './encode.ts'
 import { loadAssignment } from './endpoints.ts'
 import { inboundAddress, inboundListener } from './inbound.ts'
@@ -117,7 +118,7 @@ class CachedTranslation implements Translation {
       if (name === ALLOW_ANY) return { view: '', inputs: constant, build: allowAny }
       if (name === BLOCK_ALL) return { view: '', inputs: constant, build: blockAll }
     }
-    const parsed = parseName(name)
+    const parsed = parseClusterName(name)
     if (parsed === undefined || parsed.subset !== '' || !isRoutable(index, parsed.host, parsed.port, client))
       return undefined
     return {
@@ -158,7 +159,7 @@ class CachedTranslation implements Translation {
    * clients that must not lose one it stays when the rule goes.
    */
   #target(name: string, { clientClass }: ClientView) {
-    const parsed = parseName(name)
+    const parsed = parseClusterName(name)
     if (parsed === undefined) return undefined
     const { services, destinations } = this.#index
     return services.has(parsed.host) || destinations.has(parsed.host) || keepsClusters(clientClass) ? parsed : undefined
@@ -170,12 +171,4 @@ const constant = () => ''
 
 function endpointsKey(index: MeshIndex, host: string): string {
   return index.services.get(host)?.endpointsKey ?? ''
-}
-
-/** Reads `outbound|PORT|SUBSET|HOST`. */
-function parseName(name: string): { port: number; subset: string; host: string } | undefined {
-  const match = /^outbound\|([1-9]\d{0,4})\|([A-Za-z0-9._-]{0,63})\|([^|]{1,253})$/.exec(name)
-  if (match === null) return undefined
-  const [, port, subset, host] = match
-  return Number(port) <= 65_535 ? { port: Number(port), subset: subset!, host: host! } : undefined
 }
