@@ -2,6 +2,8 @@ export {
   authorizationPolicy,
   defineMesh,
   destinationRule,
+  grpcRoute,
+  httpRoute,
   type MeshDefinition,
   meshConfig,
   peerAuthentication,

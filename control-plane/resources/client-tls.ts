@@ -14,7 +14,7 @@ const pemOrPath = z
 export const clientTls = z.strictObject({
   mode: z
     .enum(['DISABLE', 'SIMPLE', 'MUTUAL', 'ISTIO_MUTUAL'])
-    .default('DISABLE')
+    .optional()
     .describe(
       "`tls: {}` means DISABLE, plaintext (Istio's enum 0). ISTIO_MUTUAL = the mesh's mutual TLS; SIMPLE and MUTUAL = TLS to a service outside of it.",
     ),
@@ -46,13 +46,19 @@ export const clientTls = z.strictObject({
 
 export type ClientTls = z.output<typeof clientTls>
 
+export function tlsMode(tls: ClientTls): NonNullable<ClientTls['mode']> {
+  return tls.mode ?? 'DISABLE'
+}
+
 export function isPem(text: string): boolean {
   return pem.test(text)
 }
 
 /** What Istio refuses in it; nothing that would weaken TLS silently. */
 export function checkClientTls(tls: ClientTls, path: readonly (string | number)[], report: Report): void {
-  const { mode } = tls
+  const mode = tlsMode(tls)
+  if (tls.mode === undefined)
+    report('warning', [...path], 'has no mode, which means DISABLE: calls are sent as plaintext')
   const set = (field: keyof ClientTls) =>
     Array.isArray(tls[field]) ? tls[field].length > 0 : tls[field] !== undefined && tls[field] !== false
   const forbid = (fields: readonly (keyof ClientTls)[], severity: 'error' | 'warning') => {

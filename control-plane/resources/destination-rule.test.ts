@@ -111,6 +111,7 @@ describe('a DestinationRule', () => {
     [outlier('consecutiveLocalOriginFailures: 5'), 'has no effect without splitExternalLocalOriginErrors'],
     [outlier('consecutiveErrors: 5'), 'is the older name of consecutiveGatewayErrors'],
     [tls('sni: a.b'), 'sni: has no place in mode DISABLE'],
+    [tls(''), 'tls: has no mode, which means DISABLE: calls are sent as plaintext'],
     [tls('mode: SIMPLE, insecureSkipVerify: true'), 'any server is believed'],
     ['retryBudget: {budgetInterval: 10s}', 'budgetInterval: has no effect'],
   ])('warns about %s', (blocks, message) => {

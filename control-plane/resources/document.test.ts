@@ -35,6 +35,19 @@ describe('parseDocuments', () => {
     expect(aliased?.locate(['c', 'b'])).toEqual({ line: 1, column: 11 })
   })
 
+  it('names the field that is there twice', () => {
+    expect(errorsOf('a:\n  - b: 1\n  - {c: 1, d: [{e: 1, e: 2}]}\n')).toEqual([
+      {
+        severity: 'error',
+        message: 'the key is there twice',
+        file: 'f.yaml',
+        line: 3,
+        column: 25,
+        field: 'a[1].d[0].e',
+      },
+    ])
+  })
+
   it.each([
     ['a: 1\n  b: 2', 1],
     ['a: [1\nb: 2', 2],

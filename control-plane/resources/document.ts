@@ -87,7 +87,10 @@ export function parseDocuments(text: string, file?: string, limits: ParseLimits 
   const composer = new Composer({ version: '1.2', schema: 'core', merge: false, uniqueKeys: true, prettyErrors: false })
   for (const document of composer.compose(tokens)) {
     const before = problems.length
-    for (const error of document.errors) report('error', sentence(error.message), error.pos[0])
+    for (const error of document.errors)
+      if (error.code === 'DUPLICATE_KEY')
+        report('error', 'the key is there twice', error.pos[0], keyAt(document, error.pos[0]))
+      else report('error', sentence(error.message), error.pos[0])
     if (document.errors.length > 0) continue
     inspect(document, report)
     if (problems.slice(before).some((p) => p.severity === 'error')) continue
@@ -214,6 +217,25 @@ function takeApart(document: SourceDocument): SourceDocument[] {
     ...(document.file === undefined ? {} : { file: document.file }),
     locate: (path, what) => document.locate(['items', index, ...path], what),
   }))
+}
+
+/** Path of the key that begins at `offset`. */
+function keyAt(document: Document.Parsed, offset: number): FieldPath {
+  const stack: { node: unknown; path: FieldPath }[] = [{ node: document.contents, path: [] }]
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { node, path } = next
+    if (isPair(node)) {
+      const inner = isScalar(node.key) ? [...path, String(node.key.value)] : path
+      if (isNode(node.key) && node.key.range?.[0] === offset) return inner
+      stack.push({ node: node.value, path: inner })
+    } else if (isCollection(node)) {
+      const list = !isMap(node)
+      node.items.forEach((item, index) => {
+        stack.push({ node: item, path: list ? [...path, index] : path })
+      })
+    }
+  }
+  return []
 }
 
 function locate(

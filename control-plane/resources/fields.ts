@@ -10,7 +10,7 @@ import { wholeRegex } from './patterns.ts'
 /** Written like "1.5s"; milliseconds once parsed. */
 export function duration(minMs: number) {
   return z
-    .string()
+    .string('must be a duration with its unit (like "250ms", "5s", "1h30m")')
     .meta({ title: 'duration' })
     .transform((text, context): number => {
       const ms = parseDuration(text)
@@ -82,11 +82,14 @@ const regexUnless = (other?: string) =>
     if (message !== undefined) context.issues.push({ code: 'custom', message, input: context.value })
   })
 
-const stringMatchFields = z.strictObject({
-  exact: z.string().optional(),
-  prefix: z.string().optional(),
-  regex: regexUnless().optional(),
-})
+const stringMatchFields = z.strictObject(
+  {
+    exact: z.string().optional(),
+    prefix: z.string().optional(),
+    regex: regexUnless().optional(),
+  },
+  'must be one of { exact: ... }, { prefix: ... }, { regex: ... }',
+)
 
 function toMatch(fields: z.output<typeof stringMatchFields>): StringMatch | undefined {
   if (fields.exact !== undefined) return { kind: 'exact', value: fields.exact, ignoreCase: false }

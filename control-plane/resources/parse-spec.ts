@@ -117,7 +117,12 @@ function optional(suggestion: string | undefined): { suggestion?: string } {
 
 function describe(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_type' && issue.input === undefined) return 'is required'
-  if (issue.code === 'invalid_type') return `must be ${article(issue.expected)}, not ${show(issue.input)}`
+  if (issue.code === 'invalid_type') {
+    // The message of a schema that says more than its type ("must be a duration (like ...)").
+    if (!issue.message.startsWith('Invalid')) return `${issue.message}, not ${show(issue.input)}`
+    const quote = issue.expected === 'string' && typeof issue.input !== 'object' ? ': put it in quotes' : ''
+    return `must be ${article(issue.expected)}, not ${show(issue.input)}${quote}`
+  }
   if (issue.code === 'too_small' && typeof issue.input === 'number') return `must be at least ${issue.minimum}`
   if (issue.code === 'too_big' && typeof issue.input === 'number') return `must be at most ${issue.maximum}`
   const standard = issue.message.startsWith('Invalid') || issue.message.startsWith('Too')

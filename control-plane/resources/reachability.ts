@@ -18,8 +18,25 @@ export function checkReach(rules: readonly HttpRoute[], report: Report): void {
       if (cover !== undefined) {
         const all = isCatchAll(cover.match) ? 'everything' : 'all that this does'
         report('warning', ['http', r, 'match', m], `is never reached: ${cover.name} matches ${all}`)
-      } else if (match.scheme !== undefined && !compileString(match.scheme)('http'))
+        return
+      }
+      if (match.scheme !== undefined && !compileString(match.scheme)('http'))
         report('warning', ['http', r, 'match', m, 'scheme'], 'never matches: calls inside the mesh are http')
+      const { uri } = match
+      // "OPTIONS *" has no slash, an absolute form none that counts.
+      if (
+        uri !== undefined &&
+        uri.kind !== 'regex' &&
+        !/^(?:\/|\*$)/.test(uri.value) &&
+        (uri.kind === 'exact' || uri.value !== '')
+      )
+        report('warning', ['http', r, 'match', m, 'uri', uri.kind], 'never matches: paths begin with "/"')
+      if (uri !== undefined && uri.kind !== 'regex' && /[?#]/.test(uri.value))
+        report(
+          'warning',
+          ['http', r, 'match', m, 'uri', uri.kind],
+          'never matches: the query is not compared, use queryParams',
+        )
     })
     if (decides[r]) earlier.push(...rule.match.map((match, m) => ({ match, name: `http[${r}].match[${m}]` })))
   })

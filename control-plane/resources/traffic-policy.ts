@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { checkClientTls, clientTls } from './client-tls.ts'
+import { checkClientTls, clientTls, tlsMode } from './client-tls.ts'
 import { checkConnectionPool, connectionPool } from './connection-pool.ts'
 import { duration, percent, port, uint32 } from './fields.ts'
 import type { Report } from './kind.ts'
@@ -58,6 +58,6 @@ function checkBlocks(policy: PolicyBlocks, path: readonly (string | number)[], r
   if (policy.tls !== undefined) checkClientTls(policy.tls, [...path, 'tls'], report)
   if (policy.retryBudget?.budgetInterval)
     report('warning', [...path, 'retryBudget', 'budgetInterval'], 'has no effect: the calls under way are the measure')
-  if (policy.loadBalancer?.simple === 'PASSTHROUGH' && policy.tls !== undefined && policy.tls.mode !== 'DISABLE')
+  if (policy.loadBalancer?.simple === 'PASSTHROUGH' && policy.tls !== undefined && tlsMode(policy.tls) !== 'DISABLE')
     report('error', [...path, 'loadBalancer', 'simple'], 'calls that leave the mesh cannot have tls')
 }

@@ -160,7 +160,14 @@ describe('fields', () => {
     [vs(`hosts: [a]\nhttp: [{${route}, match: [{headers: {method: {exact: GET}}}]}]`), 'use match.method'],
     [vs(`hosts: [a]\nhttp: [{${route}, match: [{hedaers: {}}]}]`), 'hedaers: unknown field (did you mean "headers"?)'],
     [vs(`hosts: [a]\nhttp: [{${route}, match: [{port: 0}]}]`), 'port: must be at least 1'],
-    [vs(`hosts: [a]\nhttp: [{${route}, timeout: 5}]`), 'timeout: must be a string, not 5'],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, timeout: 5}]`),
+      'timeout: must be a duration with its unit (like "250ms", "5s", "1h30m"), not 5',
+    ],
+    [
+      vs(`hosts: [a]\nhttp: [{${route}, match: [{uri: /a}]}]`),
+      'uri: must be one of { exact: ... }, { prefix: ... }, { regex: ... }, not "/a"',
+    ],
     [vs(`hosts: [a]\nhttp: [{${route}, timeout: 5 s}]`), '"5 s" is not a duration'],
     [vs(`hosts: [a]\nhttp: [{${route}, timeout: -5s}]`), '"-5s" is not a duration'],
     [vs(`hosts: [a]\nhttp: [{${route}, retries: {attempts: 1, perTryTimeout: 0s}}]`), 'must be at least 1ms'],
@@ -283,7 +290,7 @@ describe('fields', () => {
     [sp('timeoutMs: 1'), 'spec.service: is required'],
     [sp('service: a\ntimeout: 5s'), 'timeout: unknown field'],
     [ts('destinationService: a\nv1Weight: 1.5'), 'must be a whole number'],
-    [ts('destination_service: a\nheader_match: {x: 1}'), 'must be a string, not 1'],
+    [ts('destination_service: a\nheader_match: {x: 1}'), 'must be a string, not 1: put it in quotes'],
     [ts('destinationService: a\nv3Weight: 1'), 'v3Weight: unknown field (did you mean "v1Weight"?)'],
   ])('%#', (text, message) => {
     const { errors, objects } = check(text)

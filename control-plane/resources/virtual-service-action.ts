@@ -77,6 +77,13 @@ function checkRewrite(route: HttpRoute, path: Path, report: Report): void {
       } catch (error) {
         report('error', [...at, 'uriRegexRewrite', 'rewrite'], error instanceof Error ? error.message : String(error))
       }
+      const group = /\$(\d)/.exec(regex.rewrite)?.[1]
+      if (group !== undefined)
+        report(
+          'warning',
+          [...at, 'uriRegexRewrite', 'rewrite'],
+          `"$${group}" is sent as it is: groups are written \\${group}`,
+        )
     }
   }
   if (

@@ -57,6 +57,24 @@ describe('rules that no call gets to', () => {
     expect(check(rules(first, second))).toEqual({ errors: [], warnings: [] })
   })
 
+  it.each([
+    ['{uri: {prefix: api}}', 'uri.prefix: never matches: paths begin with "/"'],
+    ['{uri: {exact: ""}}', 'uri.exact: never matches: paths begin with "/"'],
+    ['{uri: {exact: "/a?b=1"}}', 'uri.exact: never matches: the query is not compared, use queryParams'],
+  ])('%s has no call', (match, message) => {
+    const { errors, warnings } = check(rules(match))
+    expect({ errors, warnings }).toEqual({ errors: [], warnings: [expect.stringContaining(message)] })
+  })
+  it('a group of a regex rewrite in another notation is noticed', () => {
+    const rewrite = "rewrite: {uriRegexRewrite: {match: '/a/(.*)', rewrite: '/b/$1'}}"
+    expect(check(vs(`- ${to}\n  ${rewrite}`)).warnings.join()).toContain(
+      '"$1" is sent as it is: groups are written \\1',
+    )
+  })
+  it.each(['{uri: {prefix: ""}}', '{uri: {exact: "*"}, method: {exact: OPTIONS}}'])('%s has calls', (match) => {
+    expect(check(rules(match))).toEqual({ errors: [], warnings: [] })
+  })
+
   it('counts alternatives of the same rule, and not rules that delegate', () => {
     expect(check(rules('{uri: {prefix: /a}}, {uri: {prefix: /a/b}}')).warnings.join()).toContain(
       'http[0].match[1]: is never reached: match[0] matches all that this does',

@@ -107,7 +107,7 @@ export const virtualService: Kind<'VirtualService', typeof schema> = {
     checkExportTo(spec.exportTo, namespace, report)
     if (spec.hosts.length === 0 && spec.http.length === 0) report('error', ['hosts'], 'must name at least one host')
     else if (spec.hosts.length === 0)
-      report('warning', [], 'has no hosts: its rules count only where another VirtualService delegates to it')
+      report('warning', ['hosts'], 'has no hosts: its rules count only where another VirtualService delegates to it')
     if (spec.hosts.length === 0 && spec.gateways !== undefined)
       report('error', ['gateways'], 'must not be set without hosts: who delegates says where the rules hold')
     spec.http.forEach((route, index) => {
@@ -119,7 +119,7 @@ export const virtualService: Kind<'VirtualService', typeof schema> = {
     })
     checkReach(spec.http, report)
     if (spec.hosts.length > 0 && spec.http.length === 0)
-      report('warning', [], 'has no rules for HTTP: it has no effect')
+      report('warning', ['http'], 'has no rules for HTTP: it has no effect')
     if (spec.gateways !== undefined && !spec.gateways.includes('mesh'))
       report('warning', ['gateways'], 'has no effect on calls inside the mesh: gateways does not contain "mesh"')
   },

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { ClusterSchema } from '../../src/gen/envoy/config/cluster/v3/cluster_pb.js'
-import type { ClientTls } from '../resources/client-tls.ts'
+import { type ClientTls, tlsMode } from '../resources/client-tls.ts'
 import { isForeign } from './class.ts'
 import type { EffectiveSettings } from './effective-settings.ts'
 import { struct } from './encode.ts'
@@ -30,7 +30,7 @@ export function transport(
   clientClass: ClientClass,
 ): Transport {
   const auto = settings.autoMtls && !isForeign(clientClass)
-  if (tls?.mode === 'DISABLE' || (tls === undefined && !auto)) return { fields: {}, mesh: false }
+  if (tls === undefined ? !auto : tlsMode(tls) === 'DISABLE') return { fields: {}, mesh: false }
   if (tls?.mode === 'SIMPLE' || tls?.mode === 'MUTUAL')
     return { fields: { transportSocket: externalTls(tls, host) }, mesh: false }
   const asked = tls?.subjectAltNames ?? []
