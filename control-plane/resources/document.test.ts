@@ -42,7 +42,7 @@ describe('parseDocuments', () => {
         message: 'the key is there twice',
         file: 'f.yaml',
         line: 3,
-        column: 25,
+        column: 23,
         field: 'a[1].d[0].e',
       },
     ])
