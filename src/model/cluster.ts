@@ -111,6 +111,8 @@ export interface HealthCheckSpec {
 
 export interface DnsSpec {
   readonly refreshMs: number
+  /** Addresses of which family are taken; 'any' = IPv4 first. */
+  readonly family: 'any' | 'v4' | 'v6'
   /** Templates; `address` is the name to resolve. */
   readonly names: readonly EndpointSpec[]
 }

@@ -188,12 +188,12 @@ describe('the client over gRPC', () => {
     stream.respond(TypeUrl.route, 'v1', [route('r', 'c')])
     await stream.request(TypeUrl.cluster)
     for (const version of ['v1', 'v2']) {
-      const init = { ...clusterInit('c'), healthChecks: [{}], altStatName: version }
+      const init = { ...clusterInit('c'), lbSubsetConfig: {}, altStatName: version }
       stream.respond(TypeUrl.cluster, version, [anyOf(ClusterSchema, init)])
       await stream.request((r) => r.versionInfo === version)
     }
     expect(events.filter((e) => e.startsWith('warning'))).toEqual([
-      'warning c health_checks: not supported, has no effect',
+      'warning c lb_subset_config: not supported, has no effect',
     ])
   })
 
@@ -207,7 +207,7 @@ describe('the client over gRPC', () => {
     await stream.request(TypeUrl.route)
     stream.respond(TypeUrl.route, 'v1', [route('r', 'good', 'bad')])
     await stream.request(TypeUrl.cluster)
-    const bad = anyOf(ClusterSchema, { ...clusterInit('bad'), lbPolicy: LbPolicy.RING_HASH })
+    const bad = anyOf(ClusterSchema, { ...clusterInit('bad'), lbPolicy: LbPolicy.CLUSTER_PROVIDED })
     stream.respond(TypeUrl.cluster, 'v1', [cluster('good'), bad])
     await stream.request(TypeUrl.endpoints)
     stream.respond(TypeUrl.endpoints, 'v1', [endpoints('good', '10.0.0.1:80')])

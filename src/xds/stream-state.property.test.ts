@@ -22,7 +22,7 @@ type Type = (typeof types)[number]
 function resource(type: Type, name: string, content: number): Any {
   if (type === TypeUrl.cluster)
     return content === 0
-      ? anyOf(ClusterSchema, { ...clusterInit(name), lbPolicy: LbPolicy.RING_HASH })
+      ? anyOf(ClusterSchema, { ...clusterInit(name), lbPolicy: LbPolicy.CLUSTER_PROVIDED })
       : cluster(name, `eds-${content}`)
   return content === 0
     ? anyOf(ClusterLoadAssignmentSchema, { clusterName: name, endpoints: [{ priority: 7 }] })

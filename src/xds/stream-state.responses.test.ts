@@ -8,7 +8,7 @@ import { ResourceSchema } from '../gen/envoy/service/discovery/v3/discovery_pb.j
 import { TypeUrl } from './proto.ts'
 import { MAX_RESOURCE_BYTES } from './resources/resource-type.ts'
 
-const badCluster = (name: string) => anyOf(ClusterSchema, { ...clusterInit(name), lbPolicy: LbPolicy.MAGLEV })
+const badCluster = (name: string) => anyOf(ClusterSchema, { ...clusterInit(name), lbPolicy: LbPolicy.CLUSTER_PROVIDED })
 
 describe('the state-of-the-world client', () => {
   let h: AdsHarness

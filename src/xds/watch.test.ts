@@ -290,7 +290,7 @@ describe('what does not come', () => {
 })
 
 describe('what is refused', () => {
-  const bad = (name: string) => anyOf(ClusterSchema, { ...clusterInit(name), lbPolicy: LbPolicy.MAGLEV })
+  const bad = (name: string) => anyOf(ClusterSchema, { ...clusterInit(name), lbPolicy: LbPolicy.CLUSTER_PROVIDED })
   let mesh: Mesh
   beforeEach(() => {
     mesh = new Mesh()

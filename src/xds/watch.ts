@@ -1,9 +1,10 @@
-import type { ClusterSpec, EndpointSpec } from '../model/cluster.ts'
+import type { ClusterSpec } from '../model/cluster.ts'
 import type { InboundSpec } from '../model/inbound.ts'
 import { type FaultSpec, type RouteSpec, type RouteTable, routeDefaults } from '../model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot, type TrustBundles } from '../model/snapshot.ts'
 import { TRUST_BUNDLE_SECRET, TypeUrl } from './proto.ts'
 import type { ClusterResource } from './resources/cluster.ts'
+import type { EndpointsResource } from './resources/endpoints.ts'
 import { labelOf } from './resources/index.ts'
 import type { ListenerResource } from './resources/listener.ts'
 import type { Held } from './subscription.ts'
@@ -148,7 +149,7 @@ export class WatchGraph {
       this.#clusters.set(name, cluster)
       cluster.update(
         this.#known<ClusterResource>(TypeUrl.cluster, name),
-        (edsName) => this.#known<readonly EndpointSpec[]>(TypeUrl.endpoints, edsName),
+        (edsName) => this.#known<EndpointsResource>(TypeUrl.endpoints, edsName),
         (before, stayed) => this.#removed(name, before, stayed),
       )
       for (const edsName of cluster.edsNames) this.#need(TypeUrl.endpoints, edsName)

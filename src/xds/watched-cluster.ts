@@ -1,5 +1,6 @@
-import type { ClusterSpec, EndpointSpec } from '../model/cluster.ts'
+import { type ClusterSpec, clusterDefaults, type EndpointSpec } from '../model/cluster.ts'
 import type { ClusterResource } from './resources/cluster.ts'
+import type { EndpointsResource } from './resources/endpoints.ts'
 
 /** What is known of a resource that something depends on. */
 export type Known<T> =
@@ -24,7 +25,7 @@ export class WatchedCluster {
   /** What it is waiting for. */
   waitsFor = ''
   #usedCluster: ClusterResource | null = null
-  #usedEndpoints: readonly EndpointSpec[] = noEndpoints
+  #usedEndpoints: EndpointsResource = noEndpoints
   #wanted: ClusterResource | null = null
 
   constructor(name: string) {
@@ -42,7 +43,7 @@ export class WatchedCluster {
    */
   update(
     cluster: Known<ClusterResource>,
-    endpoints: (edsName: string) => Known<readonly EndpointSpec[]>,
+    endpoints: (edsName: string) => Known<EndpointsResource>,
     removed: (before: number, stayed: number) => void,
   ): void {
     this.waitsFor = ''
@@ -59,8 +60,8 @@ export class WatchedCluster {
       return
     }
     this.#wanted = cluster.value
-    const { edsName } = cluster.value
-    const members = edsName === null ? none : endpoints(edsName)
+    const { edsName, inline } = cluster.value
+    const members = edsName === null ? { kind: 'held' as const, value: inline ?? noEndpoints } : endpoints(edsName)
     if (members.kind === 'held') this.#use(cluster.value, members.value, removed)
     else if (members.kind === 'absent') this.#use(cluster.value, noEndpoints, removed)
     // Refused endpoints leave a cluster without any, unless there are old ones to go on with.
@@ -69,25 +70,25 @@ export class WatchedCluster {
     this.waitsFor = this.spec !== null ? '' : `ClusterLoadAssignment ${edsName}`
   }
 
-  #use(
-    cluster: ClusterResource,
-    endpoints: readonly EndpointSpec[],
-    removed: (before: number, stayed: number) => void,
-  ): void {
-    if (this.spec !== null && this.#usedCluster === cluster && this.#usedEndpoints === endpoints) return
-    const before = this.#usedEndpoints
+  #use(cluster: ClusterResource, resource: EndpointsResource, removed: (before: number, stayed: number) => void): void {
+    if (this.spec !== null && this.#usedCluster === cluster && this.#usedEndpoints === resource) return
+    const before = this.#usedEndpoints.endpoints
+    const { endpoints, overprovisioningPercent } = resource
     if (this.spec !== null && before !== endpoints) {
       const stayed = countStayed(before, endpoints)
       if (before.length > 1 && stayed * 2 < before.length) removed(before.length, stayed)
     }
     this.#usedCluster = cluster
-    this.#usedEndpoints = endpoints
-    this.spec = { ...cluster.spec, endpoints }
+    this.#usedEndpoints = resource
+    const { priorities } = cluster.spec
+    this.spec = { ...cluster.spec, priorities: { ...priorities, overprovisioningPercent }, endpoints }
   }
 }
 
-const noEndpoints: readonly EndpointSpec[] = []
-const none: Known<readonly EndpointSpec[]> = { kind: 'held', value: noEndpoints }
+const noEndpoints: EndpointsResource = {
+  endpoints: [],
+  overprovisioningPercent: clusterDefaults.priorities.overprovisioningPercent,
+}
 
 function countStayed(before: readonly EndpointSpec[], after: readonly EndpointSpec[]): number {
   const now = new Set(after.map((e) => `${e.address} ${e.port}`))

@@ -6,6 +6,7 @@ import type { RouteTable } from '../../../src/model/route.ts'
 import type { TrustBundles } from '../../../src/model/snapshot.ts'
 import { TypeUrl } from '../../../src/xds/proto.ts'
 import type { ClusterResource } from '../../../src/xds/resources/cluster.ts'
+import type { EndpointsResource } from '../../../src/xds/resources/endpoints.ts'
 import { resourceTypeOf } from '../../../src/xds/resources/index.ts'
 import type { ListenerResource } from '../../../src/xds/resources/listener.ts'
 import { parseDocuments, validateBatch } from '../../resources/index.ts'
@@ -98,12 +99,13 @@ export class Mesh {
   cluster(name: string, client: ClientView): ClusterSpec | undefined {
     const resource = this.decode<ClusterResource>(TypeUrl.cluster, name, client)
     if (resource === undefined) return undefined
-    const endpoints = resource.edsName === null ? [] : this.endpoints(resource.edsName, client)
-    return { ...resource.spec, endpoints: endpoints ?? [] }
+    const { edsName, inline } = resource
+    const found = edsName === null ? inline : this.decode<EndpointsResource>(TypeUrl.endpoints, edsName, client)
+    return { ...resource.spec, endpoints: found?.endpoints ?? [] }
   }
 
   endpoints(name: string, client: ClientView): readonly EndpointSpec[] | undefined {
-    return this.decode<readonly EndpointSpec[]>(TypeUrl.endpoints, name, client)
+    return this.decode<EndpointsResource>(TypeUrl.endpoints, name, client)?.endpoints
   }
 
   inbound(name: string, client: ClientView): InboundSpec {

@@ -1,35 +1,48 @@
-import {
-  type Cluster,
-  Cluster_CommonLbConfigSchema,
-  ClusterSchema,
-  Cluster_DiscoveryType as DiscoveryType,
-} from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
+import { type Cluster, ClusterSchema } from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
 import { HttpProtocolOptionsSchema as CommonOptionsSchema } from '../../gen/envoy/config/core/v3/protocol_pb.js'
-import { HttpProtocolOptionsSchema } from '../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
-import { ClusterPolicySchema, type RetryBudget } from '../../gen/inmesh/v1/extensions_pb.js'
-import { type ClusterSpec, clusterDefaults, type RetryBudgetSpec } from '../../model/cluster.ts'
+import {
+  type HttpProtocolOptions,
+  HttpProtocolOptionsSchema,
+} from '../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
+import {
+  type ClusterPolicy,
+  ClusterPolicySchema,
+  type PeakEwma,
+  type RetryBudget,
+} from '../../gen/inmesh/v1/extensions_pb.js'
+import {
+  type ClusterSpec,
+  clusterDefaults,
+  type LbSpec,
+  type OutlierSpec,
+  type RetryBudgetSpec,
+} from '../../model/cluster.ts'
 import { MetadataKey, TypeUrl } from '../proto.ts'
 import { typeUrlOf, unpack } from './any.ts'
-import { requireAds } from './config-source.ts'
+import { discovery } from './discovery.ts'
 import { limitMs, positiveMs } from './duration.ts'
+import type { EndpointsResource } from './endpoints.ts'
 import { errorRateBreaker } from './error-rate-breaker.ts'
 import { type Field, names } from './field.ts'
+import { healthChecks } from './health-checks.ts'
 import { limits, retryBudget } from './limits.ts'
-import { lbSpec } from './load-balancing.ts'
+import { balancing } from './load-balancing.ts'
 import { typedMetadata } from './metadata.ts'
 import { outlierSpec } from './outlier.ts'
 import { percent } from './percent.ts'
 import { resourceType } from './resource-type.ts'
 import { clusterTls } from './transport-socket.ts'
 
-/** A cluster without its endpoints: what CDS alone says. */
+/** A cluster as CDS says it: without its endpoints where they come by EDS. */
 export interface ClusterResource {
   readonly spec: Omit<ClusterSpec, 'endpoints'>
-  /** Name of the EDS resource; null = the cluster has none (passthrough). */
+  /** Name of the EDS resource; null = the cluster needs none. */
   readonly edsName: string | null
+  /** Endpoints that came with the cluster; null = by EDS, by DNS, or none at all. */
+  readonly inline: EndpointsResource | null
 }
 
-/** CDS. Types other than EDS and ORIGINAL_DST are refused, as in gRPC (A27). */
+/** CDS. Types: EDS, STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST. */
 export const clusterType = resourceType({
   typeUrl: TypeUrl.cluster,
   label: 'Cluster',
@@ -39,35 +52,45 @@ export const clusterType = resourceType({
   convert: clusterResource,
 })
 
-const fields = names(`name alt_stat_name type cluster_type eds_cluster_config connect_timeout lb_policy
-  load_balancing_policy least_request_lb_config common_lb_config circuit_breakers outlier_detection
-  max_requests_per_connection common_http_protocol_options typed_extension_protocol_options transport_socket
-  transport_socket_matches metadata track_cluster_stats wait_for_warm_on_init cleanup_interval
+const fields = names(`name alt_stat_name type cluster_type eds_cluster_config load_assignment connect_timeout lb_policy
+  load_balancing_policy least_request_lb_config round_robin_lb_config ring_hash_lb_config maglev_lb_config
+  common_lb_config circuit_breakers outlier_detection health_checks max_requests_per_connection
+  common_http_protocol_options http_protocol_options http2_protocol_options typed_extension_protocol_options
+  dns_refresh_rate dns_lookup_family dns_failure_refresh_rate
+  transport_socket transport_socket_matches metadata track_cluster_stats wait_for_warm_on_init cleanup_interval
   per_connection_buffer_limit_bytes`)
 
 function clusterResource(message: Cluster, field: Field): ClusterResource {
   field.onlyReads(ClusterSchema, message, fields)
   const policy = typedMetadata(field.at('metadata'), message.metadata, MetadataKey.cluster, ClusterPolicySchema)
   const policyAt = field.at('metadata.typed_filter_metadata').index(MetadataKey.cluster)
-  const passthrough = isPassthrough(field, message)
+  const { kind, edsName, dns, inline } = discovery(field, message)
   const http = httpOptions(field, message)
-  const common = field.at('common_lb_config')
-  if (message.commonLbConfig !== undefined)
-    common.onlyReads(Cluster_CommonLbConfigSchema, message.commonLbConfig, lbConfigFields)
+  const { lb, priorities } =
+    kind === 'passthrough'
+      ? ({ lb: { policy: 'ROUND_ROBIN' }, priorities: clusterDefaults.priorities } as const)
+      : balancing(field, message)
   return {
-    edsName: passthrough ? null : edsName(field.at('eds_cluster_config'), message),
+    edsName,
+    inline,
     spec: {
       ...clusterDefaults,
       name: message.name,
-      kind: passthrough ? 'passthrough' : 'eds',
-      lb: passthrough ? { policy: 'ROUND_ROBIN' } : lbSpec(field, message),
+      kind,
+      dns,
+      lb: policy?.peakEwma === undefined ? lb : peakEwma(policyAt.at('peak_ewma'), policy.peakEwma, lb),
+      priorities,
       connectTimeoutMs: positiveMs(field.at('connect_timeout'), message.connectTimeout, 5_000),
       idleTimeoutMs: http.idleTimeoutMs,
       limits: {
         ...limits(field.at('circuit_breakers'), message.circuitBreakers),
         maxRequestsPerConnection: http.maxRequestsPerConnection,
       },
-      outlier: outlierSpec(field.at('outlier_detection'), message.outlierDetection),
+      outlier: outlierSpec(
+        field.at('outlier_detection'),
+        message.outlierDetection,
+        errorStatuses(policyAt.at('outlier_error_statuses'), policy),
+      ),
       breaker:
         policy?.errorRateBreaker === undefined
           ? null
@@ -76,37 +99,50 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
       retryBudget:
         retryBudget(field.at('circuit_breakers'), message.circuitBreakers) ??
         (policy?.retryBudget === undefined ? null : windowBudget(policyAt.at('retry_budget'), policy.retryBudget)),
-      tls: clusterTls(field, message),
+      tls: clusterTls(field, message, http.protocol),
       // gRPC has no panic mode and Istio switches it off; so absent is 0, not Envoy's 50.
       panicThresholdPercent: percent(
-        common.at('healthy_panic_threshold'),
+        field.at('common_lb_config.healthy_panic_threshold'),
         message.commonLbConfig?.healthyPanicThreshold?.value ?? 0,
       ),
+      healthChecks: healthChecks(field.at('health_checks'), message.healthChecks),
+      protocol: http.protocol,
+      decidedBy: { ...policy?.decidedBy },
     },
   }
 }
 
-const lbConfigFields = names('healthy_panic_threshold update_merge_window ignore_new_hosts_until_first_hc')
-
-function isPassthrough(field: Field, message: Cluster): boolean {
-  const discovery = message.clusterDiscoveryType
-  if (discovery.case === 'clusterType') field.at('cluster_type').fail(`"${discovery.value.name}" is not supported`)
-  // Absent is STATIC, the enum's zero.
-  const type = discovery.case === 'type' ? discovery.value : DiscoveryType.STATIC
-  if (type !== DiscoveryType.EDS && type !== DiscoveryType.ORIGINAL_DST)
-    field.at('type').fail(`${DiscoveryType[type] ?? type} is not supported, expected EDS or ORIGINAL_DST`)
-  return type === DiscoveryType.ORIGINAL_DST
+/** Power of two choices by latency instead of what stands in Envoy's fields; hosts start as slowly as those say. */
+function peakEwma(field: Field, message: PeakEwma, lb: LbSpec): LbSpec {
+  const slowStart = 'slowStart' in lb ? lb.slowStart : undefined
+  return {
+    policy: 'PEAK_EWMA',
+    decayMs: positiveMs(field.at('decay'), message.decay, 10_000),
+    ...(slowStart === undefined ? {} : { slowStart }),
+  }
 }
 
-function edsName(field: Field, message: Cluster): string {
-  requireAds(field.at('eds_config'), message.edsClusterConfig?.edsConfig)
-  return message.edsClusterConfig?.serviceName || message.name
+function errorStatuses(field: Field, policy: ClusterPolicy | undefined): OutlierSpec['errorStatuses'] {
+  const ranges = field.map(policy?.outlierErrorStatuses ?? [], ({ start, end }, at) => {
+    if (!(start >= 100 && end <= 600 && start < end)) at.fail(`[${start}, ${end}) is not a range of statuses`)
+    return { start, end }
+  })
+  return ranges.length === 0 ? null : ranges
 }
 
 const HTTP_OPTIONS = typeUrlOf(HttpProtocolOptionsSchema).slice('type.googleapis.com/'.length)
 
-/** Idle time (1 h when absent, as Envoy) and requests per connection, from where they are now or where they were. */
-function httpOptions(field: Field, message: Cluster): { idleTimeoutMs: number; maxRequestsPerConnection: number } {
+interface HttpOptions {
+  readonly idleTimeoutMs: number
+  readonly maxRequestsPerConnection: number
+  readonly protocol: 'http1' | 'h2'
+}
+
+/**
+ * Idle time (1 h when absent, as Envoy), requests per connection and the protocol, from where they are now or where
+ * they were.
+ */
+function httpOptions(field: Field, message: Cluster): HttpOptions {
   const extensions = field.at('typed_extension_protocol_options')
   for (const key of Object.keys(message.typedExtensionProtocolOptions))
     if (key !== HTTP_OPTIONS) extensions.index(key).warn('not supported, has no effect')
@@ -124,10 +160,24 @@ function httpOptions(field: Field, message: Cluster): { idleTimeoutMs: number; m
     idleTimeoutMs:
       options?.idleTimeout === undefined ? 3_600_000 : limitMs(common.at('idle_timeout'), options.idleTimeout),
     maxRequestsPerConnection: perConnection === 0 ? Number.POSITIVE_INFINITY : perConnection,
+    protocol: protocol(at, wire, message),
   }
 }
 
-// The data plane speaks the protocol of the call, HTTP/1.1 or gRPC, so the protocol choice decides nothing.
+/** HTTP/2 where it is asked for explicitly, or negotiated (auto_config); else HTTP/1.1. */
+function protocol(field: Field, wire: HttpProtocolOptions | undefined, message: Cluster): 'http1' | 'h2' {
+  const chosen = wire?.upstreamProtocolOptions
+  if (chosen === undefined || chosen.case === undefined)
+    return message.http2ProtocolOptions === undefined ? 'http1' : 'h2'
+  if (chosen.case === 'autoConfig') return 'h2'
+  // The protocol of the call that comes in is the one of the call that goes out: here nothing comes in.
+  if (chosen.case === 'useDownstreamProtocolConfig')
+    return chosen.value.http2ProtocolOptions === undefined ? 'http1' : 'h2'
+  const explicit = chosen.value.protocolConfig.case
+  if (explicit === 'http3ProtocolOptions') field.at('explicit_http_config.http3_protocol_options').fail('not supported')
+  return explicit === 'http2ProtocolOptions' ? 'h2' : 'http1'
+}
+
 const httpFields = names(`common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
   upstream_http_protocol_options`)
 

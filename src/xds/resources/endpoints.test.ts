@@ -10,7 +10,7 @@ type Localities = NonNullable<Init<typeof ClusterLoadAssignmentSchema>['endpoint
 
 const decodeAll = (init: Init<typeof ClusterLoadAssignmentSchema>) =>
   endpointsType.decode(bytesOf(ClusterLoadAssignmentSchema, init))
-const decode = (...endpoints: Localities) => decodeAll({ clusterName: 'c', endpoints }).value
+const decode = (...endpoints: Localities) => decodeAll({ clusterName: 'c', endpoints }).value.endpoints
 const group = (priority: number, zone: string, ...addresses: string[]) => ({
   priority,
   locality: { region: 'r', zone },
@@ -49,6 +49,7 @@ describe('endpoints', () => {
       tlsMode: 'mtls',
       spiffeId: 'spiffe://td/ns/a/sa/b',
       labels: { version: 'v2' },
+      localityWeight: 0,
     })
     expect(plain).toMatchObject({ tlsMode: 'plaintext', spiffeId: null, labels: {}, weight: 1 })
   })

@@ -1,6 +1,7 @@
 import type { Locality, Metadata } from '../../gen/envoy/config/core/v3/base_pb.js'
 import { HealthStatus as WireHealth } from '../../gen/envoy/config/core/v3/health_check_pb.js'
 import {
+  EndpointSchema,
   type LbEndpoint,
   LbEndpointSchema,
   type LocalityLbEndpoints,
@@ -12,12 +13,19 @@ import {
   ClusterLoadAssignmentSchema,
 } from '../../gen/envoy/config/endpoint/v3/endpoint_pb.js'
 import { EndpointIdentitySchema } from '../../gen/inmesh/v1/extensions_pb.js'
-import type { EndpointSpec, HealthStatus } from '../../model/cluster.ts'
+import { clusterDefaults, type EndpointSpec, type HealthStatus } from '../../model/cluster.ts'
 import { MetadataKey, TRANSPORT_SOCKET_MATCH, TypeUrl } from '../proto.ts'
 import { socketAddress } from './address.ts'
 import { type Field, names } from './field.ts'
 import { typedMetadata } from './metadata.ts'
 import { resourceType } from './resource-type.ts'
+
+/** What EDS, or a cluster itself, says about endpoints. */
+export interface EndpointsResource {
+  readonly endpoints: readonly EndpointSpec[]
+  /** Percent; 140 where nothing is said (Envoy). */
+  readonly overprovisioningPercent: number
+}
 
 /** EDS. Rules: gRFC A27 (gapless priorities, unique localities and addresses, weights that fit 32 bits). */
 export const endpointsType = resourceType({
@@ -26,14 +34,21 @@ export const endpointsType = resourceType({
   fullState: false,
   schema: ClusterLoadAssignmentSchema,
   nameOf: (m) => m.clusterName,
-  convert: clusterEndpoints,
+  convert: (message, field) => clusterEndpoints(message, field, socketAddress),
 })
 
-function clusterEndpoints(message: ClusterLoadAssignment, field: Field): readonly EndpointSpec[] {
+type ReadAddress = typeof socketAddress
+
+/** @param read of an address: literal ones only, or names too where the cluster is resolved here */
+export function clusterEndpoints(message: ClusterLoadAssignment, field: Field, read: ReadAddress): EndpointsResource {
   field.onlyReads(ClusterLoadAssignmentSchema, message, names('cluster_name endpoints policy'))
+  const policyAt = field.at('policy')
   if (message.policy !== undefined)
-    // Without panic spill-over the factor changes nothing; endpoints do not go stale while the stream lives.
-    field.at('policy').onlyReads(ClusterLoadAssignment_PolicySchema, message.policy, names('overprovisioning_factor'))
+    policyAt.onlyReads(ClusterLoadAssignment_PolicySchema, message.policy, names('overprovisioning_factor'))
+  const overprovisioningPercent =
+    message.policy?.overprovisioningFactor ?? clusterDefaults.priorities.overprovisioningPercent
+  if (overprovisioningPercent < 100)
+    policyAt.at('overprovisioning_factor').fail(`must be at least 100, is ${overprovisioningPercent}`)
 
   const localities = new Set<string>()
   const addresses = new Set<string>()
@@ -45,7 +60,7 @@ function clusterEndpoints(message: ClusterLoadAssignment, field: Field): readonl
     if (localities.has(key)) at.fail(`locality "${locality}" appears twice at priority ${group.priority}`)
     localities.add(key)
     priorities.add(group.priority)
-    for (const endpoint of localityEndpoints(group, at, locality)) {
+    for (const endpoint of localityEndpoints(group, at, locality, read)) {
       const address = `${endpoint.address} ${endpoint.port}`
       if (addresses.has(address)) at.fail(`address ${endpoint.address}:${endpoint.port} appears twice in the resource`)
       addresses.add(address)
@@ -55,12 +70,17 @@ function clusterEndpoints(message: ClusterLoadAssignment, field: Field): readonl
   for (let priority = 0; priority < priorities.size; priority++)
     if (!priorities.has(priority))
       field.at('endpoints').fail(`no locality has priority ${priority}: priorities must have no gap`)
-  return endpoints
+  return { endpoints, overprovisioningPercent }
 }
 
 const localityFields = names('locality lb_endpoints load_balancer_endpoints load_balancing_weight priority proximity')
 
-function localityEndpoints(group: LocalityLbEndpoints, field: Field, locality: string): EndpointSpec[] {
+function localityEndpoints(
+  group: LocalityLbEndpoints,
+  field: Field,
+  locality: string,
+  read: ReadAddress,
+): EndpointSpec[] {
   field.onlyReads(LocalityLbEndpointsSchema, group, localityFields)
   if (group.lbConfig.case === 'ledsClusterLocalityConfig')
     field.at('leds_cluster_locality_config').fail('not supported')
@@ -70,7 +90,7 @@ function localityEndpoints(group: LocalityLbEndpoints, field: Field, locality: s
     group.lbConfig.case === 'loadBalancerEndpoints'
       ? [...group.lbEndpoints, ...group.lbConfig.value.lbEndpoints]
       : group.lbEndpoints
-  const specs = field.at('lb_endpoints').map(list, (e, at) => endpoint(e, at, locality, group.priority))
+  const specs = field.at('lb_endpoints').map(list, (e, at) => endpoint(e, at, locality, group, read))
   const sum = specs.reduce((total, e) => total + e.weight, 0)
   if (sum > 0xffff_ffff) field.fail('the sum of the endpoints’ weights is more than 4294967295')
   return specs
@@ -78,12 +98,18 @@ function localityEndpoints(group: LocalityLbEndpoints, field: Field, locality: s
 
 const endpointFields = names('endpoint health_status metadata load_balancing_weight')
 
-function endpoint(message: LbEndpoint, field: Field, locality: string, priority: number): EndpointSpec {
+function endpoint(
+  message: LbEndpoint,
+  field: Field,
+  locality: string,
+  { priority, loadBalancingWeight = 0 }: LocalityLbEndpoints,
+  read: ReadAddress,
+): EndpointSpec {
   field.onlyReads(LbEndpointSchema, message, endpointFields)
   if (message.hostIdentifier.case !== 'endpoint') return field.at('endpoint').fail('is missing')
-  const { address, port } = socketAddress(field.at('endpoint.address'), message.hostIdentifier.value.address)
-  if (message.hostIdentifier.value.additionalAddresses.length > 0)
-    field.at('endpoint.additional_addresses').warn('not supported, has no effect')
+  const place = message.hostIdentifier.value
+  const { address, port } = read(field.at('endpoint.address'), place.address)
+  field.at('endpoint').onlyReads(EndpointSchema, place, names('address hostname'))
   const weight = message.loadBalancingWeight ?? 1
   if (weight === 0) field.at('load_balancing_weight').fail('must be at least 1')
   const identity = typedMetadata(field.at('metadata'), message.metadata, MetadataKey.endpoint, EndpointIdentitySchema)
@@ -96,6 +122,9 @@ function endpoint(message: LbEndpoint, field: Field, locality: string, priority:
     weight,
     priority,
     locality,
+    // Where localities are weighted, one without a weight gets nothing (Envoy).
+    localityWeight: loadBalancingWeight,
+    ...(place.hostname === '' ? {} : { hostname: place.hostname }),
     health: health(field.at('health_status'), message.healthStatus),
     tlsMode: speaksMtls(message.metadata) ? 'mtls' : 'plaintext',
     spiffeId,
