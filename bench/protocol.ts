@@ -4,7 +4,8 @@
  * The ways to make the same request. `bare` is undici without the mesh: one Pool per endpoint, drawn at random, so that both
  * have the same connections to care for. `control` is `bare` again: what it differs by is noise. `one-pool` shows what
  * several endpoints cost by themselves. `mesh` has every feature configured on the route it takes, `mesh-off` none.
- * `mesh-routes` is `mesh` with 1,000 services, called in turn, whose routes lead to the same endpoints.
+ * `mesh-routes` is `mesh` with 1,000 services, called in turn, whose routes lead to the same endpoints; `mesh-one` has the same
+ * configuration in memory and calls one of them. (A larger heap makes every dispatcher dearer, undici's own too.)
  * `bare-fetch` is the platform's fetch, `mesh-fetch` that of the mesh, with the features of `mesh`.
  */
 export const variants = [
@@ -13,6 +14,7 @@ export const variants = [
   'one-pool',
   'mesh',
   'mesh-off',
+  'mesh-one',
   'mesh-routes',
   'bare-fetch',
   'mesh-fetch',
@@ -28,7 +30,8 @@ export const baseOf: Readonly<Record<Variant, Variant>> = {
   'one-pool': 'bare',
   mesh: 'bare',
   'mesh-off': 'bare',
-  'mesh-routes': 'mesh',
+  'mesh-one': 'bare',
+  'mesh-routes': 'mesh-one',
   'bare-fetch': 'bare',
   'mesh-fetch': 'bare',
   'bare-mtls': 'bare-mtls',

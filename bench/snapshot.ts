@@ -7,7 +7,7 @@ const CLUSTER = 'outbound|80||payments.default.svc.cluster.local'
 
 /**
  * What a control plane would send with everything switched on: six routes of which the last one matches, three endpoints,
- * retries, budget, timeouts, outlier detection, breaker, request limit. No control plane takes part in the benchmark.
+ * retries, budget, timeouts, outlier detection, breakers, request limit, header edits, rewrite, CORS, fault, mirror, hedging. No control plane takes part in the benchmark.
  */
 export function benchSnapshot(port: number, serverId: string | null): Snapshot {
   return snapshot(clusterSpec(port, serverId), routes())
@@ -31,7 +31,7 @@ export function plainSnapshot(port: number): Snapshot {
     retryBudget: null,
   }
   const [route] = routes().slice(-1)
-  return snapshot(cluster, [{ ...route!, retry: null, timeoutMs: unlimited }])
+  return snapshot(cluster, [{ ...route!, ...routeDefaults, retry: null, timeoutMs: unlimited }])
 }
 
 export const serviceNames = Array.from({ length: 1_000 }, (_, i) => `service-${i}`)
@@ -67,6 +67,45 @@ function snapshot(cluster: ClusterSpec, all: readonly RouteSpec[]): Snapshot {
   }
 }
 
+/** What else a route can ask for; mirror, fault and hedge are there and (as good as) never happen. */
+const everything: Partial<RouteSpec> = {
+  idleTimeoutMs: 60_000,
+  hedge: { delayMs: 2_000, percentile: null, maxHedges: 1, onTryTimeout: false },
+  headers: {
+    request: [
+      { kind: 'remove', name: 'x-internal' },
+      { kind: 'set', name: 'x-tenant', value: 'shop-18', keepEmpty: false },
+    ],
+    response: [],
+  },
+  rewrite: { path: { kind: 'prefix', value: '/' }, authority: null },
+  cors: {
+    allowOrigins: [{ kind: 'exact', value: 'https://shop.example', ignoreCase: false }],
+    allowMethods: 'GET,POST',
+    allowHeaders: '',
+    exposeHeaders: '',
+    maxAge: '',
+    allowCredentials: false,
+    forwardUnmatchedPreflights: true,
+  },
+  fault: {
+    delay: { ms: 100, perMillion: 1 },
+    abort: { how: { kind: 'http', status: 500 }, perMillion: 1 },
+    headers: [],
+    maxActive: Number.POSITIVE_INFINITY,
+  },
+  mirrors: [{ cluster: CLUSTER, perMillion: 1, shadowSuffix: true, compare: false, maxBodyBytes: 65_536 }],
+  breaker: {
+    thresholdPercent: 50,
+    windowMs: 30_000,
+    minimumRequests: 20,
+    recoveryMs: 5_000,
+    maxRecoveryMs: 30_000,
+    halfOpenProbes: 1,
+  },
+  priority: 'DEFAULT',
+}
+
 function routes(): RouteSpec[] {
   const route = (name: string, match: Partial<RouteSpec['match']>): RouteSpec => ({
     name,
@@ -92,6 +131,7 @@ function routes(): RouteSpec[] {
     },
     decidedBy: {},
     ...routeDefaults,
+    ...everything,
   })
   const header = (name: string, value: string): RouteSpec['match']['headers'] => [
     {

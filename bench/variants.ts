@@ -44,6 +44,10 @@ export async function createRequester(setup: ClientSetup): Promise<() => Promise
     headers,
   } as Dispatcher.RequestOptions
   const [only] = dispatchers
+  if (setup.variant === 'mesh-one') {
+    const one = { ...options, origin: `http://${serviceNames[0]}` } as Dispatcher.RequestOptions
+    return async () => (await only!.request(one)).body.text()
+  }
   if (setup.variant === 'mesh-routes') {
     const all = serviceNames.map((name) => ({ ...options, origin: `http://${name}` }) as Dispatcher.RequestOptions)
     let next = 0
@@ -75,6 +79,7 @@ function dispatchersOf({ variant, ports, credentials, serverId, trustDomain }: C
     case 'mesh':
     case 'mesh-fetch':
       return [mesh(benchSnapshot(ports.http, null), null)]
+    case 'mesh-one':
     case 'mesh-routes':
       return [mesh(manyRoutes(ports.http), null)]
     case 'mesh-off':

@@ -58,7 +58,7 @@ describe('a mirror', () => {
     expect(edits!.path('/a?b')).toBe('/new?b')
     expect(edits!.authority('svc')).toBe('other-shadow:80')
     const headers: string[] = []
-    edits!.request(headers, { request: lab.exchange(), call: lab.call().call })
+    edits!.request(headers, lab.exchange(), lab.call().call)
     expect(headers).toEqual(['x', '1'])
     expect(edits!.response).toBeNull()
   })

@@ -139,7 +139,7 @@ describe('header edits', () => {
   function edited(edits: readonly HeaderEdit[], headers: string[], routeOver: Partial<RouteSpec> = {}): string[] {
     const lab = Lab.of({}, { name: 'r', headers: { request: edits, response: [] }, ...routeOver })
     const { call } = lab.call()
-    call.route.edits!.request(headers, { request: call.exchange, call })
+    call.route.edits!.request(headers, call.exchange, call)
     return headers
   }
 

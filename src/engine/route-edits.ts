@@ -1,10 +1,15 @@
 import type { HeaderEdit, RouteSpec, WeightedCluster } from '../model/route.ts'
+import type { Call } from './call.ts'
 import { type Cors, joinResponseEdits } from './cors.ts'
 import { compileEdits, editList, editRecord } from './edits.ts'
+import type { RequestView } from './exchange.ts'
 import type { FormatView, ResponseHeaders } from './format.ts'
 import { compileCookies } from './hash-policy.ts'
 import { compilePathRewrite } from './path-rewrite.ts'
-import type { RequestEditView, ResponseEdits, RouteEdits } from './route.ts'
+import type { ResponseEdits, RouteEdits } from './route.ts'
+
+/** For edits whose values are all fixed: nobody looks. */
+const nothing = Object.freeze({}) as FormatView
 
 /** What a route and one of its destinations change; null = nothing. */
 export function compileRouteEdits(
@@ -21,11 +26,13 @@ export function compileRouteEdits(
   const response = joinResponseEdits(own, cors?.response ?? null)
   if (path === same && authority === null && requested.length === 0 && response === null) return null
   const edits = compileEdits(requested)
+  const fixed = edits.every(({ value }) => typeof value !== 'function')
   return {
     path,
     authority: authority === null ? same : () => authority,
-    request(headers: string[], { request, call }: RequestEditView) {
-      if (edits.length > 0) editList(edits, headers, { request, call, response: null, routeName: spec.name })
+    request(headers: string[], request: RequestView, call: Call | null) {
+      if (edits.length === 0) return
+      editList(edits, headers, fixed ? nothing : { request, call, response: null, routeName: spec.name })
     },
     response,
     local: cors?.response ?? null,

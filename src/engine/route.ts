@@ -56,16 +56,13 @@ export interface RouteEdits {
   path(path: string): string
   /** What the peer sees as authority; the same text when nothing changes. */
   authority(authority: string): string
-  /** Edits the request's headers, flat name, value, in place. `view` for formats that look at it. */
-  request(headers: string[], view: RequestEditView): void
+  /** Edits the request's headers, flat name, value, in place; a request that leaves the mesh has no call. */
+  request(headers: string[], request: RequestView, call: Call | null): void
   /** Of a peer's answer; null = none. */
   readonly response: ResponseEdits | null
   /** Of an answer made here in its place; null = none. */
   readonly local: ResponseEdits | null
 }
-
-/** What the formats of request headers look at; a request that leaves the mesh has no call. */
-export type RequestEditView = Pick<FormatView, 'request' | 'call'>
 
 /** Changes of the headers of an answer. */
 export interface ResponseEdits {

@@ -28,7 +28,7 @@ function editRequest(edits: RouteEdits, headers: string[], before: string, call:
   headers[1] = authority
   const path = edits.path(before)
   if (path !== before) headers.push('x-envoy-original-path', before)
-  edits.request(headers, { request: call.exchange, call })
+  edits.request(headers, call.exchange, call)
   return path
 }
 

@@ -127,7 +127,7 @@ describe('calls through the mesh', () => {
       'x-kept': '1',
     }
     const seen = JSON.parse((await call(dispatcher, 'http://payments/', { headers })).text).headers
-    const own = ['x-envoy-attempt-count', 'x-envoy-expected-rq-timeout-ms']
+    const own = ['x-envoy-expected-rq-timeout-ms']
     expect(Object.keys(seen).sort()).toEqual(['connection', 'host', 'te', ...own, 'x-kept'])
     expect(seen).toMatchObject({ te: 'trailers', connection: 'keep-alive' })
   })

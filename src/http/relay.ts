@@ -72,6 +72,6 @@ function editedHeaders(edits: RouteEdits, exchange: HttpExchange): string[] {
     if (at < 0) headers.push('host', authority)
     else headers[at + 1] = authority
   }
-  edits.request(headers, { request: exchange, call: null })
+  edits.request(headers, exchange, null)
   return headers
 }

@@ -1,10 +1,41 @@
 import fc from 'fast-check'
+import { RE2JS } from 're2js'
 import { describe, expect, it } from 'vitest'
 import { compileCidr } from './cidr.ts'
 import { compileRegex } from './regex.ts'
 import { compileString } from './string.ts'
 
 describe('a regex', () => {
+  it('means the same however much of it is literal', () => {
+    const piece = fc.constantFrom(
+      '/',
+      'a',
+      'b',
+      'ab',
+      'a*',
+      'b?',
+      'a+',
+      'b{0,2}',
+      '[ab]',
+      '.',
+      '(a)?',
+      '(?:b)',
+      '\\.',
+      '^',
+      '(?i:A)',
+    )
+    const pattern = fc.array(piece, { minLength: 1, maxLength: 6 }).map((pieces) => pieces.join(''))
+    const text = fc.stringMatching(/^[ab./A]{0,6}$/)
+    fc.assert(
+      fc.property(pattern, fc.array(text, { maxLength: 20 }), (source, texts) => {
+        const test = compileRegex(source)
+        const whole = RE2JS.compile(source)
+        for (const one of [...texts, '', 'a', 'ab', '/a', '/ab']) expect(test(one)).toBe(whole.matches(one))
+      }),
+      { numRuns: 2_000 },
+    )
+  })
+
   it.each<[string, string, boolean]>([
     ['abc', 'abc', true],
     ['abc', 'xabc', false],

@@ -15,13 +15,37 @@ const SIMPLE = /^(?:[A-Za-z0-9_/:@%&=,;~!#"'<> -]|\\[.\-/+*?()[\]{}|^$\\]|\[(?:[
  * @throws InmeshError ERR_INMESH_INVALID_OPTION with RE2's reason
  */
 export function compileRegex(pattern: string): (text: string) => boolean {
+  let test = known.get(pattern)
+  if (test === undefined) {
+    test = compileWhole(pattern)
+    if (known.size >= MAX_KNOWN) known.clear()
+    known.set(pattern, test)
+  }
+  return test
+}
+
+/** Many routes have the same few patterns, and what RE2 keeps for one is not small. */
+const known = new Map<string, (text: string) => boolean>()
+const MAX_KNOWN = 2_000
+
+function compileWhole(pattern: string): (text: string) => boolean {
   const compiled = compile(pattern)
   if (pattern === '.*') return isOneLine
   if (SIMPLE.test(pattern)) {
     const native = new RegExp(`^(?:${pattern})$`)
     return (text) => native.test(text)
   }
-  return (text) => compiled.matches(text)
+  const prefix = literalPrefix(pattern)
+  if (prefix === '') return (text) => compiled.matches(text)
+  return (text) => text.startsWith(prefix) && compiled.matches(text)
+}
+
+/** What every match begins with, as far as that is easily seen; '' = nothing is known. */
+function literalPrefix(pattern: string): string {
+  if (pattern.includes('|')) return ''
+  const literal = /^[A-Za-z0-9_/:@%&=,;~!#"'<> -]*/.exec(pattern)![0]
+  // The last character belongs to what says how often it comes.
+  return /^[*?{+]/.test(pattern.slice(literal.length)) ? literal.slice(0, -1) : literal
 }
 
 /** `.` does not match a newline. */
