@@ -97,7 +97,7 @@ function shadowEdits(real: RouteEdits | null, suffix: boolean): RouteEdits | nul
   return {
     path: (path) => (real === null ? path : real.path(path)),
     authority: (authority) => shadowOf(real === null ? authority : real.authority(authority)),
-    request: (headers, view) => real?.request(headers, view),
+    request: (headers, request, call) => real?.request(headers, request, call),
     response: null,
     local: null,
   }

@@ -135,7 +135,7 @@ export class TestAttempt extends Attempt {
     const { exchange, call } = this
     const { edits } = call.route
     const list = [...exchange.headers].flat()
-    edits?.request(list, { request: exchange, call })
+    edits?.request(list, exchange, call)
     if (call.appHeaders !== null) editByApp(call.appHeaders, list)
     const headers = new Map<string, string>()
     for (let i = 0; i < list.length; i += 2) {

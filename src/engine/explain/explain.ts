@@ -156,7 +156,7 @@ function refusalNow({ policies, cluster }: Route, now: number): Rejection | unde
 function rewrittenBy({ edits }: Route, asked: AskedRequest, call: Call): ExplainedEdits | null {
   if (edits === null) return null
   const list = [...asked.headers].flat()
-  edits.request(list, { request: asked, call })
+  edits.request(list, asked, call)
   const after = new Map<string, string>()
   for (let i = 0; i < list.length; i += 2) {
     const name = list[i]!.toLowerCase()
