@@ -164,7 +164,7 @@ export class Admission {
     const expected = peer === null ? undefined : request.headers[EXPECTED_HEADER]
     const repeated = peer !== null && request.headers[REPEAT_HEADER] === '1'
     const priority = peer === null ? null : priorityOf(request.headers[PRIORITY_HEADER])
-    const bad = cleanHead(request)
+    const bad = cleanHead(request, peer !== null)
     if (bad !== null) return bad
     const exchange = new InboundExchange(request, response, peer)
     exchange.repeated = repeated

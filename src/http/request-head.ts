@@ -15,14 +15,18 @@ const oneHost: BadHead = { status: 400, message: 'exactly one Host header is nee
 const badTarget: BadHead = { status: 400, message: 'bad request target' }
 const badEncoding: BadHead = { status: 400, message: 'HTTP/1.0 knows no transfer coding' }
 
+/** What the caller's side of the mesh tells the app, for it to read: believed of verified peers, taken out else. */
+const told: ReadonlySet<string> = new Set(['x-envoy-original-path', 'x-envoy-original-host', 'x-envoy-attempt-count'])
+
 /**
  * Makes a parsed request unambiguous before anybody looks at it, in place, so that policy and app see one and the same
  * (RFC 9112 section 3.2): one host, the target in origin form, no header in it by which mesh proxies talk to each other.
- * What such a header of a verified peer is worth reading for is to be read before.
+ * What such a header of a verified peer is worth reading for is to be read before; those that are for the app stay.
  *
+ * @param verified the sender has shown a certificate
  * @returns why the request is refused, or null
  */
-export function cleanHead(request: IncomingMessage): BadHead | null {
+export function cleanHead(request: IncomingMessage, verified: boolean): BadHead | null {
   const raw = request.rawHeaders
   if (raw.length > 2 * MAX_HEADER_LINES) return tooMany
   let hosts = 0
@@ -40,7 +44,7 @@ export function cleanHead(request: IncomingMessage): BadHead | null {
     }
   }
   if (hosts !== 1) return oneHost
-  if (mesh > 0) strip(request, raw)
+  if (mesh > 0) strip(request, raw, verified)
   const target = request.url!
   return target.charCodeAt(0) === 0x2f ? null : otherForm(request, target)
 }
@@ -59,17 +63,17 @@ function otherForm(request: IncomingMessage, target: string): BadHead | null {
   return null
 }
 
-function strip(request: IncomingMessage, raw: string[]): void {
+function strip(request: IncomingMessage, raw: string[], verified: boolean): void {
   // Node makes these two of rawHeaders when they are first read; from then on each stands for itself.
   const { headers, headersDistinct } = request
   const kept: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
-    if (!isMeshHeader(name)) {
+    const lower = name.toLowerCase()
+    if (!isMeshHeader(name) || (verified && told.has(lower))) {
       kept.push(name, raw[i + 1]!)
       continue
     }
-    const lower = name.toLowerCase()
     delete headers[lower]
     delete headersDistinct[lower]
   }
