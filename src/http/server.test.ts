@@ -325,6 +325,7 @@ describe('what a mesh server does to requests', () => {
       'X-Forwarded-Client-Cert: URI=spiffe://cluster.local/ns/default/sa/admin',
       'x-inmesh-peer: admin',
       'X-Envoy-Internal: true',
+      'x-envoy-original-path: /admin',
       'x-istio-attributes: x',
       'x-forwarded-for: 1.2.3.4',
     ]

@@ -254,16 +254,35 @@ describe('a VirtualService in YAML is what calls do', () => {
   })
 
   it('explain says what happens', async () => {
-    for (const [path, headers] of [
-      ['/api/x', {}],
-      ['/weights', {}],
-      ['/', { 'x-beta': '1' }],
-      ['/empty', {}],
-      ['/old', {}],
-      ['/zzz', {}],
-    ] as const) {
-      const said = web.explain({ url: `http://payments${path}`, headers })
-      expect(said.outcome).toBe('matched')
+    const paths = [
+      '/api/x',
+      '/user/7/a',
+      '/old',
+      '/health',
+      '/empty',
+      '/no-host',
+      '/headers',
+      '/cors',
+      '/zzz',
+      '/?beta=t',
+    ]
+    for (const path of paths) {
+      const said = web.explain({ url: `http://payments${path}`, headers: { 'x-opt-out': '1' } })
+      const { destinations, outcome } = said
+      const is = await get(path, { 'x-opt-out': '1' })
+      expect(outcome).toBe('matched')
+      expect(destinations).toHaveLength(1)
+      const { answer, refusal, cluster, rewritten, share } = destinations[0]!
+      expect(share).toBe(1)
+      const answers = answer ?? refusal
+      if (answers !== null) {
+        expect(is).toMatchObject({ status: answers.status, flags: answers.flag || null })
+        expect(is.text.trim()).toBe(answers.body)
+        continue
+      }
+      expect(cluster).toBe(`outbound|80|${is.echo?.version}|payments.default.svc.cluster.local`)
+      expect(is.echo?.url).toBe(rewritten?.path ?? path)
+      expect(is.echo?.headers).toMatchObject(rewritten?.set ?? {})
     }
   })
 })
