@@ -17,6 +17,7 @@ const layers: readonly (readonly [prefix: string, allowed: readonly string[]])[]
   ['src/xds/', ['src/match/', 'src/model/', 'src/gen/', 'src/errors.ts']],
   ['src/identity/', ['src/model/', 'src/gen/', 'src/errors.ts']],
   ['src/telemetry/', ['src/engine/', 'src/model/', 'src/errors.ts']],
+  ['src/dns/', ['src/xds/', 'src/model/', 'src/errors.ts']],
   ['src/registry/', ['src/model/', 'src/gen/', 'src/errors.ts']],
   ['src/http/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
   ['src/grpc/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],

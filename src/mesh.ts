@@ -2,6 +2,8 @@ import type { RequestListener, Server } from 'node:http'
 import type { Writable } from 'node:stream'
 import { Agent } from 'undici'
 import { ControlPlaneLink } from './control-plane-link.ts'
+import { DnsClusters } from './dns/dns-clusters.ts'
+import { lookup } from './dns/lookup.ts'
 import { type EmbeddedMember, embeddedSource, joinEmbedded } from './embedded.ts'
 import { Engine } from './engine/engine.ts'
 import { explain } from './engine/explain/explain.ts'
@@ -55,6 +57,7 @@ export class Mesh {
   readonly #link: ControlPlaneLink
   readonly #engine: Engine
   readonly #telemetry: Telemetry
+  readonly #dns: DnsClusters
   readonly #passthrough = new Agent()
   readonly #events = new MeshEvents()
   /** The part in a control plane of this process; null = it is elsewhere. */
@@ -99,10 +102,19 @@ export class Mesh {
       const what = error === null ? 'a hook took long; it holds up everything' : 'a hook failed; its errors are counted'
       options.logger.warn(what, { interceptor, hook, ...(error === null ? { elapsedMs } : { error: String(error) }) })
     }
-    this.#link = new ControlPlaneLink(options, this.#events, (snapshot) => {
-      this.#engine.apply(snapshot)
-      this.#recheck?.()
+    this.#dns = new DnsClusters({
+      lookup,
+      clock: systemClock,
+      schedule: (ms, then) => {
+        const timer = setTimeout(then, ms).unref()
+        return () => clearTimeout(timer)
+      },
+      publish: (snapshot) => {
+        this.#engine.apply(snapshot)
+        this.#recheck?.()
+      },
     })
+    this.#link = new ControlPlaneLink(options, this.#events, (snapshot) => this.#dns.update(snapshot))
     this.dispatcher = new MeshDispatcher({
       engine: this.#engine,
       clock: systemClock,
@@ -438,6 +450,7 @@ export class Mesh {
     await Promise.all(servers.map((server) => server.close({ graceMs })))
     await this.dispatcher.close()
     await this.#link.close()
+    this.#dns.close()
     await this.#passthrough.close()
     this.#engine.close()
     this.#telemetry.close()

@@ -1,5 +1,5 @@
 import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import { isFailure } from '../identity/identity-failure.ts'
 import { type IdentityState, MESH_SERVER_NAME } from '../identity/identity-state.ts'
 import { identityError } from '../identity/verify.ts'
@@ -11,8 +11,10 @@ export interface DialTarget {
   readonly port: number
   /** ms for TCP and TLS together. */
   readonly timeoutMs: number
-  /** null = plaintext. */
+  /** null = no mutual TLS of the mesh. */
   readonly identity: IdentityState | null
+  /** TLS to a service outside the mesh; absent = none. Never together with an identity. */
+  readonly external?: ConnectionOptions | undefined
   /** undefined = any id of a known trust domain. */
   readonly allowedIds: ReadonlySet<string> | undefined
   /** What is offered by ALPN, best first. */
@@ -29,7 +31,8 @@ const KEEP_ALIVE_PROBE_MS = 60_000
 
 /**
  * Opens one connection. With an identity: TLS 1.3, our certificate of this moment, never a resumed session, a server name
- * that says nothing; the peer is verified by its SPIFFE id before anybody else gets the socket. Calls `done` once, later,
+ * that says nothing; the peer is verified by its SPIFFE id before anybody else gets the socket. TLS to services outside the mesh
+ * is verified by its own options. Calls `done` once, later,
  * with an error or a connected socket; an 'error' listener stays on the socket.
  *
  * @throws InmeshError ERR_INMESH_IDENTITY, at once, when mTLS is asked for and there is no valid certificate of our own
@@ -39,8 +42,13 @@ export function dial(
   target: DialTarget,
   done: (error: Error | null, socket: Socket | null, peer: Peer | null) => void,
 ): () => void {
-  const { address: host, port, identity } = target
-  const socket = identity === null ? plaintext(host, port) : secure(target, identity)
+  const { address: host, port, identity, external } = target
+  const socket =
+    identity !== null
+      ? secure(target, identity)
+      : external === undefined
+        ? plaintext(host, port)
+        : tuned(connectTls({ host, port, ...external }))
   let settled = false
   const settle = (error: Error | null, peer: Peer | null) => {
     if (settled) return
@@ -62,7 +70,7 @@ export function dial(
   }
   socket.on('error', (error) => settle(error, null))
   socket.once('close', () => settle(new Error('the connection was closed while it was being made'), null))
-  socket.once(identity === null ? 'connect' : 'secureConnect', () => {
+  socket.once(identity === null && external === undefined ? 'connect' : 'secureConnect', () => {
     if (identity === null) return settle(null, null)
     const peer = identity.verifyPeer(socket as TLSSocket, 'server', target.allowedIds)
     if (isFailure(peer)) settle(identityError(peer), null)
@@ -91,6 +99,10 @@ function secure({ address: host, port, protocols }: DialTarget, identity: Identi
     // Hosts have no names in the mesh: verifyPeer judges the SPIFFE id once the handshake is over and before a byte is sent.
     checkServerIdentity: () => undefined,
   })
+  return tuned(socket)
+}
+
+function tuned(socket: TLSSocket): TLSSocket {
   socket.setNoDelay(true)
   socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS)
   return socket

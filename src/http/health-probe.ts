@@ -9,7 +9,7 @@ import type { HealthCheckSpec } from '../model/cluster.ts'
 import { dial } from './connect.ts'
 import { grpcHealth } from './grpc-health.ts'
 import { PRIORITY_HEADER } from './hop-headers.ts'
-import { allowedIds, isSecure } from './host-link.ts'
+import { allowedIds, externalOf, isSecure } from './host-link.ts'
 
 type HttpCheck = Extract<HealthCheckSpec['how'], { kind: 'http' }>
 type Report = (result: CheckResult) => void
@@ -22,6 +22,14 @@ export function healthProbe(identity: IdentityState | null): HealthProbe {
   return (cluster, host, spec, done) => {
     const secure = isSecure(host.spec, cluster.spec)
     if (secure && identity === null) return null
+    let external: ReturnType<typeof externalOf>
+    try {
+      external = externalOf(host.spec, cluster.spec)
+    } catch (error) {
+      // A file of ours cannot be read: that is not the host's fault.
+      if (error instanceof InmeshError) return null
+      throw error
+    }
     let over = false
     let close: (() => void) | null = null
     const report = (result: CheckResult) => {
@@ -37,6 +45,7 @@ export function healthProbe(identity: IdentityState | null): HealthProbe {
       timeoutMs: spec.timeoutMs * 2,
       identity: secure ? identity : null,
       allowedIds: allowedIds(host.spec, cluster.spec),
+      external,
       protocols: spec.how.kind === 'grpc' ? ['h2'] : ['http/1.1'],
       background: true,
     }

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
 import type { ClusterRuntime } from '../engine/cluster.ts'
 import type { HostLink, HostRuntime } from '../engine/host.ts'
 import { Kind } from '../engine/outcome.ts'
@@ -12,6 +13,7 @@ import { classifyConnect, type Failure } from './classify.ts'
 import { type ClusterLoad, loadOf } from './cluster-load.ts'
 import { dial } from './connect.ts'
 import { Connection } from './connection.ts'
+import { externalTlsOptions } from './external-tls.ts'
 
 const H2_FIRST = ['h2', 'http/1.1']
 const H1_ONLY = ['http/1.1']
@@ -261,7 +263,8 @@ export class HttpHostLink implements HostLink {
           timeoutMs: this.clusterSpec.connectTimeoutMs,
           identity: this.secure ? this.identity : null,
           allowedIds: this.allowedIds,
-          protocols: this.clusterSpec.protocol === 'h2' ? H2_FIRST : H1_ONLY,
+          external: externalOf(this.spec, this.clusterSpec),
+          protocols: protocolsOf(this.clusterSpec),
         },
         (error, socket, peer) => {
           this.dialling.delete(giveUp)
@@ -283,7 +286,7 @@ export class HttpHostLink implements HostLink {
   private connected(socket: Socket, peer: Peer | null): void {
     const { idleTimeoutMs, limits } = this.clusterSpec
     // Without TLS nobody negotiates: the cluster's word counts (prior knowledge, RFC 9113 section 3.3).
-    if (peer === null && this.clusterSpec.protocol === 'h2')
+    if (peer === null && this.clusterSpec.protocol === 'h2' && this.clusterSpec.tls.mode !== 'external')
       Object.defineProperty(socket, 'alpnProtocol', { value: 'h2' })
     const connection = new Connection(this, socket, peer, {
       idleTimeoutMs,
@@ -313,6 +316,7 @@ export class HttpHostLink implements HostLink {
     const { spec: endpoint } = this.host
     const { spec: cluster } = this.cluster
     const secure = isSecure(endpoint, cluster)
+    const before = this.clusterSpec
     const sameProtocol = cluster.protocol === this.clusterSpec.protocol
     const samePeers = endpoint.spiffeId === this.spec.spiffeId && cluster.tls === this.clusterSpec.tls
     this.spec = endpoint
@@ -320,7 +324,13 @@ export class HttpHostLink implements HostLink {
     if (secure === this.secure && samePeers && sameProtocol) return
     const ids = allowedIds(endpoint, cluster)
     for (const connection of [...this.open]) {
-      if (secure !== this.secure || !sameProtocol) connection.retire()
+      if (
+        secure !== this.secure ||
+        !sameProtocol ||
+        cluster.tls.mode !== before.tls.mode ||
+        cluster.tls.mode === 'external'
+      )
+        connection.retire()
       else if (ids !== undefined && connection.peer !== null && !ids.has(connection.peer.spiffeId)) connection.destroy()
     }
     this.secure = secure
@@ -331,6 +341,19 @@ export class HttpHostLink implements HostLink {
 }
 
 /** Is the endpoint dialled with mutual TLS? */
+/** What ALPN offers, best first. */
+export function protocolsOf({ protocol }: ClusterSpec): readonly string[] {
+  return protocol === 'h2' ? H2_FIRST : H1_ONLY
+}
+
+/** TLS to an endpoint outside the mesh; undefined = none. */
+export function externalOf(endpoint: EndpointSpec, cluster: ClusterSpec): ConnectionOptions | undefined {
+  const { mode, external } = cluster.tls
+  return mode === 'external' && external !== undefined
+    ? externalTlsOptions(external, endpoint, protocolsOf(cluster))
+    : undefined
+}
+
 export function isSecure(endpoint: EndpointSpec, cluster: ClusterSpec): boolean {
   if (cluster.tls.mode === 'auto') return endpoint.tlsMode === 'mtls'
   return cluster.tls.mode === 'mtls'
