@@ -44,6 +44,8 @@ export interface Problem {
   /** 1-based. */
   column?: number
   suggestion?: string
+  /** Of `inmesh analyze`, like "IST0101"; see docs/analyze.md. */
+  code?: string
 }
 
 /** `file:line:column: subject field: message`, leaving out what is not known. */

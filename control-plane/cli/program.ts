@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander'
+import { analyzeCommand } from './analyze.ts'
 import { applyCommand } from './apply.ts'
 import { controlPlaneCommand } from './control-plane.ts'
 import { deleteCommand } from './delete.ts'
@@ -21,6 +22,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     controlPlaneCommand(),
     applyCommand(),
     getCommand(),
+    analyzeCommand(),
     explainCommand(),
     replayCommand(),
     deleteCommand(),

@@ -1,7 +1,8 @@
 import { ConfigError } from '../../src/errors.ts'
 import { defaults } from '../options.ts'
 import { parseDocuments, validateBatch } from '../resources/index.ts'
-import type { EndpointRecord, ObjectInput, ServiceRecord, StoredObject } from '../store/store.ts'
+import { mergeObjects } from '../store/merge-objects.ts'
+import type { EndpointRecord, ServiceRecord, StoredObject } from '../store/store.ts'
 import { translate } from '../translate/index.ts'
 import type { MeshSettings, Translation } from '../translate/types.ts'
 
@@ -41,23 +42,6 @@ export function offlineTranslation(mesh: OfflineMesh): Translation {
   const { objects, problems } = validateBatch(parsed.documents, existing, options)
   const all = [...parsed.problems, ...problems]
   if (all.some((p) => p.severity === 'error')) throw new ConfigError(all)
-  const named = new Set(objects.map(keyOf))
-  const merged = [
-    ...before.filter((object) => !named.has(keyOf(object))),
-    ...objects.map((input, i) => stored(input, before, i)),
-  ]
+  const merged = mergeObjects(before, objects, 'files')
   return translate({ revision: 1, settings, objects: merged, endpoints, services, trustBundles: new Map() }, null)
-}
-
-/** As the store would give it back: a change keeps its age, and what is new is younger than all, in the order of the text. */
-function stored(input: ObjectInput, before: readonly StoredObject[], i: number): StoredObject {
-  const same = before.find((object) => keyOf(object) === keyOf(input))
-  if (same !== undefined) return { ...same, ...input, generation: same.generation + 1 }
-  const at = before.reduce((latest, { createdAt }) => Math.max(latest, createdAt), 0) + i + 1
-  const revision = before.reduce((latest, object) => Math.max(latest, object.revision), 0) + i + 1
-  return { ...input, uid: keyOf(input), generation: 1, revision, createdAt: at, updatedAt: at, updatedBy: 'files' }
-}
-
-function keyOf({ kind, namespace, name }: ObjectInput): string {
-  return `${kind}/${namespace}/${name}`
 }

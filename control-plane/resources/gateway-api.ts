@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import type { StringMatch } from '../../src/model/match.ts'
+import { serviceHost } from '../translate/hosts.ts'
 import { parseDuration } from './duration.ts'
 import { headerName, namespaceName, objectName, port, regexProblem } from './fields.ts'
 import type { Report } from './kind.ts'
@@ -108,6 +109,13 @@ export function checkRepeated(list: readonly { readonly name: string }[], path: 
 export function isServiceParent({ group, kind }: ParentRef): boolean {
   // "core" is another spelling, and nobody means a Service of the gateways' own group.
   return kind === 'Service' && (group === '' || group === 'core' || group === GATEWAY_GROUP)
+}
+
+/** Services that a route of namespace `home` is attached to; `port` undefined = every port. */
+export function parentHosts(parents: readonly ParentRef[], home: string, domain: string) {
+  return parents
+    .filter(isServiceParent)
+    .map(({ name, namespace = home, port }) => ({ host: serviceHost(name, namespace, domain), port }))
 }
 
 export function checkParents(parents: readonly ParentRef[], namespace: string, report: Report): void {

@@ -1,8 +1,19 @@
 import type * as z from 'zod'
 import type { FieldPath } from './document.ts'
 
-/** Tells of something that the schema alone cannot see; the path starts inside `spec`. */
-export type Report = (severity: 'error' | 'warning', path: FieldPath, message: string, suggestion?: string) => void
+/** Tells of something that the schema alone cannot see; the path starts inside `spec`, `code` is that of `inmesh analyze`. */
+export type Report = (
+  severity: 'error' | 'warning',
+  path: FieldPath,
+  message: string,
+  suggestion?: string,
+  code?: string,
+) => void
+
+/** The same, with one code for all that it is told. */
+export function withCode(report: Report, code: string): Report {
+  return (severity, path, message, suggestion) => report(severity, path, message, suggestion, code)
+}
 
 export interface CheckContext {
   readonly namespace: string

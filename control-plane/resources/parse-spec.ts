@@ -11,6 +11,7 @@ export interface SpecProblem {
   at: 'key' | 'value'
   message: string
   suggestion?: string
+  code?: string
 }
 
 export interface ParsedSpec {

@@ -1,15 +1,17 @@
 import { compileString } from '../../src/match/string.ts'
 import type { StringMatch } from '../../src/model/match.ts'
-import type { Report } from './kind.ts'
+import { type Report, withCode } from './kind.ts'
 import type { HttpMatch, HttpRoute } from './virtual-service.ts'
 
 /** Rules and conditions of a VirtualService that no call gets to (Istio's IST0130 and IST0131). */
 export function checkReach(rules: readonly HttpRoute[], report: Report): void {
+  const unreachable = withCode(report, 'IST0130')
+  const ineffective = withCode(report, 'IST0131')
   // What a rule delegates may come back without a match.
   const decides = rules.map((rule) => rule.delegate === undefined)
   const last = rules.findIndex((rule, r) => decides[r] && (rule.match.length === 0 || rule.match.some(isCatchAll)))
   if (last >= 0 && last < rules.length - 1)
-    report('warning', ['http', last + 1], `is never reached: http[${last}] matches everything`)
+    unreachable('warning', ['http', last + 1], `is never reached: http[${last}] matches everything`)
   const earlier: { readonly match: HttpMatch; readonly name: string }[] = []
   rules.slice(0, last < 0 ? rules.length : last + 1).forEach((rule, r) => {
     rule.match.forEach((match, m) => {
@@ -17,11 +19,12 @@ export function checkReach(rules: readonly HttpRoute[], report: Report): void {
       const cover = before.find((other) => covers(other.match, match))
       if (cover !== undefined) {
         const all = isCatchAll(cover.match) ? 'everything' : 'all that this does'
-        report('warning', ['http', r, 'match', m], `is never reached: ${cover.name} matches ${all}`)
+        const say = rule.match.length === 1 ? unreachable : ineffective
+        say('warning', ['http', r, 'match', m], `is never reached: ${cover.name} matches ${all}`)
         return
       }
       if (match.scheme !== undefined && !compileString(match.scheme)('http'))
-        report('warning', ['http', r, 'match', m, 'scheme'], 'never matches: calls inside the mesh are http')
+        ineffective('warning', ['http', r, 'match', m, 'scheme'], 'never matches: calls inside the mesh are http')
       const { uri } = match
       // "OPTIONS *" has no slash, an absolute form none that counts.
       if (
@@ -30,9 +33,9 @@ export function checkReach(rules: readonly HttpRoute[], report: Report): void {
         !/^(?:\/|\*$)/.test(uri.value) &&
         (uri.kind === 'exact' || uri.value !== '')
       )
-        report('warning', ['http', r, 'match', m, 'uri', uri.kind], 'never matches: paths begin with "/"')
+        ineffective('warning', ['http', r, 'match', m, 'uri', uri.kind], 'never matches: paths begin with "/"')
       if (uri !== undefined && uri.kind !== 'regex' && /[?#]/.test(uri.value))
-        report(
+        ineffective(
           'warning',
           ['http', r, 'match', m, 'uri', uri.kind],
           'never matches: the query is not compared, use queryParams',

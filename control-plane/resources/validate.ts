@@ -1,12 +1,14 @@
 import type { Problem } from '../../src/errors.ts'
+import { runAnalyzers } from '../analyze/run.ts'
+import { World } from '../analyze/world.ts'
 import type { ObjectInput, StoreSnapshot } from '../store/store.ts'
-import { crossCheck } from './cross-check.ts'
-import { type FieldPath, formatPath, type SourceDocument } from './document.ts'
+import { documentOf, type FieldPath, formatPath, type SourceDocument } from './document.ts'
 import { isKubernetesKind, notYetKinds } from './foreign-kinds.ts'
 import type { Kind } from './kind.ts'
 import { kinds } from './kinds.ts'
 import { fromConfigMap } from './mesh-config-map.ts'
 import { metadataSchema, type ObjectMetadata } from './metadata.ts'
+import { toDocument } from './output.ts'
 import { parseSpec, type SpecProblem, zodProblems } from './parse-spec.ts'
 import { suggest } from './suggest.ts'
 
@@ -24,7 +26,16 @@ export interface ValidateOptions {
   readonly domain?: string
   /** That the control plane was started with. Default "cluster.local". */
   readonly trustDomain?: string
+  /** 'all' = every analyzer, as `inmesh analyze`; 'apply' (default) = those that tell whoever applies. */
+  readonly analyzers?: 'apply' | 'all'
+  /** Whether `existing` says who is there. Default true. */
+  readonly registryKnown?: boolean
+  /** Look at what is stored as well, where the documents do not replace it. Default false. */
+  readonly checkExisting?: boolean
 }
+
+/** Code of the notice about objects that are for Kubernetes. */
+export const SKIPPED = 'INM0001'
 
 export interface ValidatedBatch {
   /** What to store; empty when any problem is an error: a batch is applied whole or not at all. */
@@ -39,8 +50,19 @@ export interface Candidate {
   readonly kind: Kind
   /** Parsed. */
   readonly spec: unknown
-  /** Path inside `spec`. */
-  report(severity: Problem['severity'], path: FieldPath, message: string, suggestion?: string): void
+  /** As written, though nothing of it counts: what another control plane said about it. */
+  readonly status: unknown
+  /** `path` inside `root`, by default inside `spec`. */
+  report(finding: Finding, root?: 'spec' | 'status'): void
+}
+
+export interface Finding {
+  readonly severity: Problem['severity']
+  /** [] = the object as a whole. */
+  readonly path: FieldPath
+  readonly message: string
+  readonly suggestion?: string | undefined
+  readonly code?: string | undefined
 }
 
 /** Checks documents one by one, then against each other and against what is stored. Never throws. */
@@ -61,10 +83,18 @@ export function validateBatch(
   for (const candidate of candidates) {
     const { kind, namespace, name } = candidate.input
     const key = `${kind}/${namespace}/${name}`
-    if (seen.has(key)) candidate.report('error', [], 'is in this batch twice')
+    if (seen.has(key)) candidate.report({ severity: 'error', path: [], message: 'is in this batch twice' })
     seen.set(key, candidate)
   }
-  crossCheck(candidates, existing, settings.domain)
+  if (options.checkExisting === true)
+    for (const object of existing.objects) {
+      const document = documentOf(toDocument(object))
+      const isReplaced = seen.has(`${object.kind}/${object.namespace}/${object.name}`)
+      const candidate = isReplaced ? undefined : readDocument(document, settings, problems)
+      if (candidate !== undefined) candidates.push(candidate)
+    }
+  const world = new World(candidates, existing, { ...settings, registryKnown: options.registryKnown ?? true })
+  runAnalyzers(candidates, world, options.analyzers ?? 'apply')
   // Stable: problems of one place stay in the order in which they were found.
   const files = [...new Set(problems.map((problem) => problem.file))]
   problems.sort((a, b) => files.indexOf(a.file) - files.indexOf(b.file) || (a.line ?? 0) - (b.line ?? 0))
@@ -90,6 +120,7 @@ function readDocument(document: SourceDocument, settings: Settings, problems: Pr
       ...(document.file === undefined ? {} : { file: document.file }),
       ...position,
       ...(p.suggestion === undefined ? {} : { suggestion: p.suggestion }),
+      ...(p.code === undefined ? {} : { code: p.code }),
     })
   }
   const fail = (path: FieldPath, message: string, suggestion?: string) =>
@@ -100,12 +131,12 @@ function readDocument(document: SourceDocument, settings: Settings, problems: Pr
     fail([], 'a document must be a mapping with apiVersion, kind, metadata and spec')
     return undefined
   }
-  const { apiVersion, kind: kindName, metadata, spec, status: _, ...rest } = value as Record<string, unknown>
+  const { apiVersion, kind: kindName, metadata, spec, status, ...rest } = value as Record<string, unknown>
   if (typeof apiVersion !== 'string') return void fail(['apiVersion'], 'is required and must be text')
   if (typeof kindName !== 'string') return void fail(['kind'], 'is required and must be text')
   if (isKubernetesKind(apiVersion, kindName)) {
     const message = `skipped: ${kindName} objects are for Kubernetes, workloads of the mesh register themselves`
-    add({ severity: 'warning', path: [], at: 'value', message }, [], `${kindName}/${nameIn(metadata)}`)
+    add({ severity: 'warning', path: [], at: 'value', message, code: SKIPPED }, [], `${kindName}/${nameIn(metadata)}`)
     return undefined
   }
   const kind = findExact(apiVersion, kindName, fail)
@@ -141,18 +172,20 @@ function readDocument(document: SourceDocument, settings: Settings, problems: Pr
       }
   const inText = (path: FieldPath) => ['spec', ...asWritten(path, spec, kind)]
   for (const p of parsed.problems) add(p, ['spec'], subject, inText(p.path))
-  const report: Candidate['report'] = (severity, path, message, suggestion) =>
-    add(
-      { severity, path, at: 'value', message, ...(suggestion === undefined ? {} : { suggestion }) },
-      path.length === 0 ? [] : ['spec'],
-      subject,
-      path.length === 0 ? [] : inText(path),
-    )
+  const report: Candidate['report'] = ({ severity, path, message, suggestion, code }, root = 'spec') => {
+    const more = { ...(suggestion === undefined ? {} : { suggestion }), ...(code === undefined ? {} : { code }) }
+    const place = path.length === 0 ? [] : root === 'spec' ? inText(path) : [root, ...path]
+    add({ severity, path, at: 'value', message, ...more }, path.length === 0 ? [] : [root], subject, place)
+  }
   if (parsed.spec !== undefined)
-    kind.check?.(parsed.spec, report, {
-      ...{ namespace, annotations },
-      ...{ rootNamespace: settings.rootNamespace, trustDomain: settings.trustDomain },
-    })
+    kind.check?.(
+      parsed.spec,
+      (severity, path, message, suggestion, code) => report({ severity, path, message, suggestion, code }),
+      {
+        ...{ namespace, annotations },
+        ...{ rootNamespace: settings.rootNamespace, trustDomain: settings.trustDomain },
+      },
+    )
   if (problems.slice(failures).some((p) => p.severity === 'error') || name === undefined) return undefined
   const input: ObjectInput = {
     kind: kind.kind,
@@ -163,7 +196,7 @@ function readDocument(document: SourceDocument, settings: Settings, problems: Pr
     annotations,
     spec: parsed.canonical,
   }
-  return { input, kind, spec: parsed.spec, report }
+  return { input, kind, spec: parsed.spec, status, report }
 }
 
 function findExact(
