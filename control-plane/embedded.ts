@@ -171,7 +171,7 @@ class Embedded {
   #report(problem: Problem): void {
     const { severity, message, ...where } = problem
     if (severity === 'error') this.#logger.error(`configuration refused: ${message}`, where)
-    else this.#logger.info(message, where)
+    else this.#logger.warn(message, where)
     for (const listener of this.#listeners) listener(problem)
   }
 

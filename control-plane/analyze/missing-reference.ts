@@ -7,7 +7,7 @@ import { serviceHost } from '../translate/hosts.ts'
 import { isVisible } from '../translate/visibility.ts'
 import type { Analyzer, Subject } from './analyzer.ts'
 import { destinationsOf, subsetState } from './destinations.ts'
-import { reportUnknownHost } from './unknown-host.ts'
+import { reportDots, reportUnknownHost } from './unknown-host.ts'
 import type { World } from './world.ts'
 
 const CODE = 'IST0101'
@@ -34,6 +34,9 @@ function checkVirtualService(subject: Subject<'VirtualService'>, world: World): 
   spec.gateways?.forEach((name, g) => {
     if (name !== 'mesh' && spec.gateways!.includes('mesh'))
       subject.report('warning', CODE, ['gateways', g], `there is no gateway "${name}": only "mesh" counts here`)
+  })
+  spec.hosts.forEach((host, h) => {
+    reportDots(subject, world, CODE, host, ['hosts', h])
   })
   spec.http.forEach((route, r) => {
     for (const { destination, path } of destinationsOf(route, r)) {

@@ -15,8 +15,29 @@ export function reportUnknownHost(
   path: FieldPath,
 ): void {
   const host = world.host(service, subject.namespace)
-  if (world.isRegistered(host)) return
+  if (world.isRegistered(host) || reportDots(subject, world, code, service, path)) return
   if (world.registryKnown) subject.report('warning', code, path, `no workload has registered as ${host} yet`)
   else if (!world.isSpokenOf(host))
     subject.report('warning', code, path, `nothing in these files is about ${host}: is the name right?`)
+}
+
+/**
+ * Says that a name like "payments.shop" is taken as it is, where a service has that name once it is completed: rules
+ * complete only names without a dot.
+ *
+ * @returns whether that was so
+ */
+export function reportDots(
+  subject: Pick<Subject<KindName>, 'report'>,
+  world: World,
+  code: string,
+  name: string,
+  path: FieldPath,
+): boolean {
+  if (!name.includes('.') || world.isRegistered(name)) return false
+  const { domain } = world.settings
+  const full = [`${name}.svc.${domain}`, `${name}.${domain}`].find((completed) => world.isRegistered(completed))
+  if (full === undefined) return false
+  subject.report('warning', code, path, 'is no service: a name with a dot in it is taken as it is, as in Istio', full)
+  return true
 }

@@ -35,6 +35,11 @@ describe('parseDocuments', () => {
     expect(aliased?.locate(['c', 'b'])).toEqual({ line: 1, column: 11 })
   })
 
+  it('says where an alias stands for nothing', () => {
+    expect(errorsOf('a: &x 1\nb:\n  - *x\n  - *y\n')).toMatchObject([
+      { message: 'the alias *y stands for nothing: no &y before it', line: 4, column: 5, field: 'b[1]' },
+    ])
+  })
   it('names the field that is there twice', () => {
     expect(errorsOf('a:\n  - b: 1\n  - {c: 1, d: [{e: 1, e: 2}]}\n')).toEqual([
       {

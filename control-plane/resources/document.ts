@@ -175,6 +175,13 @@ function inspect(document: Document.Parsed, report: Report): void {
   const stack: { node: unknown; path: FieldPath }[] = [{ node: document.contents, path: [] }]
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const { node, path } = next
+    if (isAlias(node) && node.resolve(document) === undefined)
+      report(
+        'error',
+        `the alias *${node.source} stands for nothing: no &${node.source} before it`,
+        node.range?.[0] ?? 0,
+        path,
+      )
     const tag = isNode(node) && !isAlias(node) ? node.tag : undefined
     if (tag !== undefined && !coreTag.test(tag)) {
       report('error', `the tag ${tag} is not supported`, isNode(node) ? (node.range?.[0] ?? 0) : 0)

@@ -121,16 +121,24 @@ function describe(issue: z.core.$ZodIssue): string {
   if (issue.code === 'invalid_type') {
     // The message of a schema that says more than its type ("must be a duration (like ...)").
     if (!issue.message.startsWith('Invalid')) return `${issue.message}, not ${show(issue.input)}`
-    const quote = issue.expected === 'string' && typeof issue.input !== 'object' ? ': put it in quotes' : ''
-    return `must be ${article(issue.expected)}, not ${show(issue.input)}${quote}`
+    return `must be ${article(issue.expected)}, not ${show(issue.input)}${quotes(issue.expected, issue.input)}`
   }
-  if (issue.code === 'too_small' && typeof issue.input === 'number') return `must be at least ${issue.minimum}`
+  if (issue.code === 'too_small' && typeof issue.input === 'number')
+    return `must be ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}`
   if (issue.code === 'too_big' && typeof issue.input === 'number') return `must be at most ${issue.maximum}`
   const standard = issue.message.startsWith('Invalid') || issue.message.startsWith('Too')
   if (issue.code === 'invalid_value' && standard) return `must be one of ${issue.values.join(', ')}`
   const { input, message } = issue
   // "is not a host name" wants to be told of what.
   return typeof input === 'string' && message.startsWith('is ') ? `${JSON.stringify(input)} ${message}` : message
+}
+
+/** What to do when only the quotes are wrong. */
+function quotes(expected: string, input: unknown): string {
+  if (expected === 'string' && typeof input !== 'object') return ': put it in quotes'
+  if (typeof input !== 'string') return ''
+  const bare = expected === 'boolean' ? /^(?:true|false)$/ : /^-?\d+(?:\.\d+)?$/
+  return ['boolean', 'number', 'int'].includes(expected) && bare.test(input) ? ': take the quotes away' : ''
 }
 
 function article(type: string): string {

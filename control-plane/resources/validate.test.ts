@@ -287,6 +287,8 @@ describe('fields', () => {
     [sp('service: a\nretryAttempts: -1'), 'retryAttempts: must be at least 0'],
     [sp('service: a\ncb_threshold: 0'), 'must be at least 1'],
     [sp('service: a\nretry_attempts: 1\nretryAttempts: 2'), 'is another spelling of retryAttempts, set twice'],
+    [sp('service: a\ncbWindowSec: 0'), 'cbWindowSec: must be more than 0'],
+    [sp('service: a\nretryAttempts: "3"'), 'retryAttempts: must be a number, not "3": take the quotes away'],
     [sp('timeoutMs: 1'), 'spec.service: is required'],
     [sp('service: a\ntimeout: 5s'), 'timeout: unknown field'],
     [ts('destinationService: a\nv1Weight: 1.5'), 'must be a whole number'],

@@ -67,6 +67,8 @@ function checkRewrite(route: HttpRoute, path: Path, report: Report): void {
   const { uri, authority, uriRegexRewrite: regex } = rewrite
   if (uri === undefined && authority === undefined && regex === undefined)
     report('error', at, 'changes nothing: set one of uri, authority, uriRegexRewrite')
+  if (uri === '')
+    report('error', [...at, 'uri'], 'is empty, which changes nothing in Istio: "/" takes the matched part out')
   if (uri !== undefined && regex !== undefined) report('error', [...at, 'uriRegexRewrite'], 'cannot stand beside uri')
   if (regex !== undefined) {
     const problem = regexProblem(regex.match)

@@ -59,17 +59,30 @@ describe('rules that no call gets to', () => {
 
   it.each([
     ['{uri: {prefix: api}}', 'uri.prefix: never matches: paths begin with "/"'],
+    ['{method: {exact: get}}', 'method.exact: never matches: methods are upper case'],
     ['{uri: {exact: ""}}', 'uri.exact: never matches: paths begin with "/"'],
     ['{uri: {exact: "/a?b=1"}}', 'uri.exact: never matches: the query is not compared, use queryParams'],
   ])('%s has no call', (match, message) => {
     const { errors, warnings } = check(rules(match))
     expect({ errors, warnings }).toEqual({ errors: [], warnings: [expect.stringContaining(message)] })
   })
+  it.each([
+    [vs(`- ${to}`, 'a', 'hosts: [payments.default]'), 'spec.hosts[0]: is no service'],
+    [vs('- route: [{destination: {host: payments.default.svc}}]'), 'destination.host: is no service'],
+  ])('a short name with a dot is noticed', (text, message) => {
+    const { errors, warnings } = check(text)
+    expect(errors).toEqual([])
+    expect(warnings.join()).toContain(message)
+    expect(warnings.join()).toContain('did you mean "payments.default.svc.cluster.local"?')
+  })
   it('a group of a regex rewrite in another notation is noticed', () => {
     const rewrite = "rewrite: {uriRegexRewrite: {match: '/a/(.*)', rewrite: '/b/$1'}}"
     expect(check(vs(`- ${to}\n  ${rewrite}`)).warnings.join()).toContain(
       '"$1" is sent as it is: groups are written \\1',
     )
+  })
+  it('an empty rewrite of the path is refused', () => {
+    expect(check(vs(`- ${to}\n  rewrite: {uri: ""}`)).errors.join()).toContain('spec.http[0].rewrite.uri: is empty')
   })
   it.each(['{uri: {prefix: ""}}', '{uri: {exact: "*"}, method: {exact: OPTIONS}}'])('%s has calls', (match) => {
     expect(check(rules(match))).toEqual({ errors: [], warnings: [] })

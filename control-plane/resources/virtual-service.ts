@@ -157,6 +157,8 @@ function checkWeights(route: HttpRoute, index: number, report: Report): void {
 function checkMatches(route: HttpRoute, index: number, report: Report): void {
   route.match.forEach((match, m) => {
     const path = ['http', index, 'match', m]
+    if (match.method?.kind === 'exact' && match.method.value !== match.method.value.toUpperCase())
+      report('warning', [...path, 'method', 'exact'], 'never matches: methods are upper case')
     if (match.uri?.kind === 'regex' && match.ignoreUriCase)
       report('warning', [...path, 'ignoreUriCase'], 'has no effect on a regex')
     for (const field of ['headers', 'withoutHeaders'] as const)
