@@ -58,6 +58,9 @@ export const grpcRoute = helper('GRPCRoute', gateway)
 export const servicePolicy = helper('ServicePolicy', own)
 export const trafficSplit = helper('TrafficSplit', own)
 export const rateLimit = helper('RateLimit', own)
+export const serviceEntry = helper('ServiceEntry', networking)
+export const workloadEntry = helper('WorkloadEntry', networking)
+export const workloadGroup = helper('WorkloadGroup', networking)
 
 /** There is one, named "default", in the root namespace. */
 export const meshConfig = (spec: InputOf<'MeshConfig'>) =>

@@ -14,10 +14,13 @@ export {
   peerAuthentication,
   type ResourceInput,
   rateLimit,
+  serviceEntry,
   servicePolicy,
   sidecar,
   trafficSplit,
   virtualService,
+  workloadEntry,
+  workloadGroup,
 } from './definition.ts'
 export type { ClientStatus, ClientTypeStatus } from './discovery/status.ts'
 export type { ControlPlaneOptions } from './options.ts'

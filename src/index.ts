@@ -9,10 +9,13 @@ export {
   peerAuthentication,
   type ResourceInput,
   rateLimit,
+  serviceEntry,
   servicePolicy,
   sidecar,
   trafficSplit,
   virtualService,
+  workloadEntry,
+  workloadGroup,
 } from '../control-plane/definition.ts'
 export type { EmbeddedControlPlane } from './embedded.ts'
 export {

@@ -22,6 +22,6 @@ export function isKubernetesKind(apiVersion: string, kind: string): boolean {
 
 /** Kinds of Istio and the Gateway API that inmesh does not act on yet. */
 export const notYetKinds: ReadonlySet<string> = new Set([
-  ...['Gateway', 'ServiceEntry', 'WorkloadEntry', 'WorkloadGroup', 'RequestAuthentication', 'Telemetry'],
+  ...['Gateway', 'RequestAuthentication', 'Telemetry'],
   ...['ProxyConfig', 'EnvoyFilter', 'WasmPlugin', 'TLSRoute', 'TCPRoute', 'ReferenceGrant'],
 ])

@@ -9,10 +9,13 @@ import { meshConfig } from './mesh-config.ts'
 import { parseSpec } from './parse-spec.ts'
 import { peerAuthentication } from './peer-authentication.ts'
 import { rateLimit } from './rate-limit.ts'
+import { serviceEntry } from './service-entry.ts'
 import { servicePolicy } from './service-policy.ts'
 import { sidecar } from './sidecar.ts'
 import { trafficSplit } from './traffic-split.ts'
 import { virtualService } from './virtual-service.ts'
+import { workloadEntry } from './workload-entry.ts'
+import { workloadGroup } from './workload-group.ts'
 
 export type { Kind } from './kind.ts'
 
@@ -28,6 +31,9 @@ const byName = {
   HTTPRoute: httpRoute,
   GRPCRoute: grpcRoute,
   RateLimit: rateLimit,
+  ServiceEntry: serviceEntry,
+  WorkloadEntry: workloadEntry,
+  WorkloadGroup: workloadGroup,
 } as const
 
 export type KindName = keyof typeof byName

@@ -37,6 +37,10 @@ const authz = (spec: string) => head('AuthorizationPolicy', 'security.istio.io/v
 const pa = (spec: string) => head('PeerAuthentication', 'security.istio.io/v1') + indent(spec)
 const sp = (spec: string, name = 'a') => head('ServicePolicy', 'inmesh.dev/v1', name) + indent(spec)
 const ts = (spec: string, name = 'a') => head('TrafficSplit', 'inmesh.dev/v1', name) + indent(spec)
+const se = (spec: string) => head('ServiceEntry', 'networking.istio.io/v1') + indent(spec)
+const we = (spec: string) => head('WorkloadEntry', 'networking.istio.io/v1') + indent(spec)
+const wg = (spec: string) => head('WorkloadGroup', 'networking.istio.io/v1') + indent(spec)
+const http = 'ports: [{number: 80, name: http, protocol: HTTP}]'
 const route = 'route: [{destination: {host: payments}}]'
 
 describe('a document', () => {
@@ -264,6 +268,41 @@ describe('fields', () => {
       'port 80 is set twice',
     ],
     [dr('host: a\nworkloadSelector: {matchLabels: {}}'), 'must name at least one label'],
+    // ServiceEntry, WorkloadEntry, WorkloadGroup
+    [se('hosts: ["*"]'), 'spec.hosts[0]: "*" is not a host name'],
+    [se(`hosts: [a.b, A.b]\n${http}\nresolution: DNS`), 'hosts[1]: "a.b" is listed twice'],
+    [se('hosts: [a.b]\nresolution: DNS'), 'ports: must name at least one port'],
+    [se(`hosts: ["*.a.b"]\n${http}\nresolution: DNS`), 'a name with a wildcard cannot be resolved'],
+    [se(`hosts: [a.b]\n${http}\nresolution: DYNAMIC_DNS`), 'DYNAMIC_DNS is for hosts with a wildcard'],
+    [
+      se('hosts: [a.b]\nports: [{number: 80, name: x}, {number: 80, name: y}]\nresolution: DNS'),
+      'port 80 is listed twice',
+    ],
+    [se('hosts: [a.b]\nports: [{number: 80, name: x}, {number: 81, name: x}]\nresolution: DNS'), '"x" is listed twice'],
+    [se('hosts: [a.b]\nports: [{number: 80, name: x, protocol: HTPP}]'), 'protocol: must be one of HTTP'],
+    [se(`hosts: [a.b]\n${http}\nresolution: STATIC`), 'STATIC needs endpoints or a workloadSelector'],
+    [
+      se(`hosts: [a.b]\n${http}\nresolution: STATIC\nendpoints: [{address: c.d}]`),
+      'must be an IP address with resolution STATIC',
+    ],
+    [
+      se(`hosts: [a.b]\n${http}\nresolution: STATIC\nendpoints: [{address: 10.0.0.1, ports: {htp: 1}}]`),
+      'is the name of no port of this service',
+    ],
+    [
+      se(`hosts: [a.b]\n${http}\nresolution: DNS\nendpoints: [{address: c.d}]\nworkloadSelector: {labels: {a: b}}`),
+      'workloadSelector: cannot stand beside endpoints',
+    ],
+    [
+      se(`hosts: [a.b]\n${http}\nresolution: DNS_ROUND_ROBIN\nendpoints: [{address: c.d}, {address: e.f}]`),
+      'DNS_ROUND_ROBIN takes one endpoint',
+    ],
+    [se(`hosts: [a.b]\n${http}\nresolution: NONE\nendpoints: [{address: c.d}]`), 'cannot stand beside resolution NONE'],
+    [se(`hosts: [a.b]\n${http}\nresolution: DNS\nexportTo: ["~", "*"]`), 'cannot stand beside others'],
+    [we('address: "10.0.0.300 "'), 'is neither an IP address nor a host name'],
+    [we('address: 10.0.0.1\nlocality: a//b'), 'must be "region", "region/zone" or "region/zone/subzone"'],
+    [wg('template: {}\nprobe: {}'), 'needs exactly one of httpGet, tcpSocket, grpc'],
+    [wg('template: {}\nprobe: {exec: {command: [x]}}'), 'exec: is not possible'],
     // AuthorizationPolicy
     [authz('action: AUDIT\nrules: [{}]'), '"AUDIT" is not supported yet'],
     [authz('action: DENY'), 'a DENY policy without rules would never match'],

@@ -10,8 +10,9 @@ import { clusterName, MetadataKey, PASSTHROUGH_CLUSTER, TRUST_BUNDLE_SECRET, Typ
 import type { ServicePolicySpec } from '../resources/service-policy.ts'
 import type { PolicyBlocks } from '../resources/traffic-policy.ts'
 import { isForeign } from './class.ts'
+import type { Declared } from './declared.ts'
 import { type Built, duration, encode, pack, sorted } from './encode.ts'
-import { selectedTargets } from './endpoints.ts'
+import { localities, selectedTargets } from './endpoints.ts'
 import { httpOptions } from './http-options.ts'
 import { chosenBalancer, loadBalancing } from './load-balancing.ts'
 import { distribution, localitySetting } from './localities.ts'
@@ -26,7 +27,13 @@ import type { ClientView } from './types.ts'
 const unlimited = 4_294_967_295
 
 /** Defaults of services that register themselves (ms). */
-const defaults = { connectTimeout: 1_000, idleTimeout: 300_000, balancer: 'ROUND_ROBIN' } as const
+const registered = { connectTimeout: 1_000, idleTimeout: 300_000, balancer: 'ROUND_ROBIN' } as const
+/** Istio's, for services that a ServiceEntry declares. */
+const declaredDefaults = { connectTimeout: 10_000, idleTimeout: 3_600_000, balancer: 'LEAST_REQUEST' } as const
+
+function defaultsOf(declared: Declared | null) {
+  return declared === null ? registered : declaredDefaults
+}
 
 /** CDS: how the endpoints of a service, or of one of its subsets, are used. */
 export function cluster(index: MeshIndex, host: string, subset: string, port: number, client: ClientView): Built {
@@ -34,15 +41,39 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
   const foreign = isForeign(client.clientClass)
   const policy = effectivePolicy(mergedRule(index, host, client), subset, port)
   const { blocks } = policy
+  const declared = index.services.get(host)?.declared ?? null
+  const defaults = defaultsOf(declared)
   const own: Partial<ServicePolicySpec> = index.servicePolicy(host)?.spec ?? {}
   if (chosenBalancer(blocks.loadBalancer, own.loadBalancer, defaults.balancer) === 'PASSTHROUGH' && !foreign)
     return originalDestination(name)
-  const spiffeIds = selectedTargets(index, host, subset, client).map((target) => target.spiffeId)
-  const tls = transport(index.settings, host, blocks.tls, spiffeIds, client.clientClass)
+  const targets = selectedTargets(index, host, subset, port, client)
+  const named = declared?.rule.spec.subjectAltNames ?? []
+  const spiffeIds = named.length > 0 ? named : targets.map((target) => target.spiffeId)
+  const external = declared?.rule.spec.location === 'MESH_EXTERNAL'
+  const tls =
+    external && blocks.tls === undefined
+      ? { fields: {}, mesh: false }
+      : transport(index.settings, host, blocks.tls, spiffeIds, client.clientClass)
+  const discovery = declared?.discovery ?? 'eds'
+  const inline = discovery !== 'eds' && !foreign
+
   const resource = encode(TypeUrl.cluster, name, ClusterSchema, {
     name,
-    clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
-    edsClusterConfig: { edsConfig: ads, serviceName: name },
+    ...(inline
+      ? {
+          clusterDiscoveryType: {
+            case: 'type' as const,
+            value: discovery === 'logical-dns' ? Cluster_DiscoveryType.LOGICAL_DNS : Cluster_DiscoveryType.STRICT_DNS,
+          },
+          loadAssignment: { clusterName: name, endpoints: localities(index, host, subset, port, targets, client) },
+          ...(index.settings.dnsRefreshMs === undefined
+            ? {}
+            : { dnsRefreshRate: duration(index.settings.dnsRefreshMs) }),
+        }
+      : {
+          clusterDiscoveryType: { case: 'type' as const, value: Cluster_DiscoveryType.EDS },
+          edsClusterConfig: { edsConfig: ads, serviceName: name },
+        }),
     connectTimeout: duration(
       blocks.connectionPool?.tcp?.connectTimeout ?? index.settings.connectTimeoutMs ?? defaults.connectTimeout,
     ),
@@ -58,7 +89,7 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
   return {
     resource,
     references: [
-      { typeUrl: TypeUrl.endpoints, name },
+      ...(inline ? [] : [{ typeUrl: TypeUrl.endpoints, name }]),
       ...(tls.mesh && !foreign ? [{ typeUrl: TypeUrl.secret, name: TRUST_BUNDLE_SECRET }] : []),
     ],
   }
@@ -117,6 +148,7 @@ function circuitBreakers(
 
 /** What only our data plane reads. */
 function forInmesh(index: MeshIndex, host: string, policy: EffectivePolicy) {
+  const defaults = defaultsOf(index.services.get(host)?.declared ?? null)
   const { connectionPool } = policy.blocks
   const upgrade = connectionPool?.http?.h2UpgradePolicy ?? 'DEFAULT'
   const http2 =
@@ -131,9 +163,12 @@ function clusterPolicy(index: MeshIndex, host: string, policy: EffectivePolicy) 
   const { blocks } = policy
   const spec = index.servicePolicy(host)?.spec
   const { breakerScope = 'service', retryBudgetPercent = 20 } = spec ?? {}
-  const balancer = chosenBalancer(blocks.loadBalancer, spec?.loadBalancer, defaults.balancer)
+  const declared = index.services.get(host)?.declared ?? null
+  const balancer = chosenBalancer(blocks.loadBalancer, spec?.loadBalancer, defaultsOf(declared).balancer)
+  // A declared service has a breaker where its ServicePolicy asks for one.
+  const breaks = declared === null || spec?.cbThreshold !== undefined || spec?.cbWindowSec !== undefined
   return pack(ClusterPolicySchema, {
-    ...(breakerScope === 'service' ? { errorRateBreaker: errorRateBreaker(spec) } : {}),
+    ...(breakerScope === 'service' && breaks ? { errorRateBreaker: errorRateBreaker(spec) } : {}),
     ...(balancer === 'PEAK_EWMA' ? { peakEwma: {} } : {}),
     retryBudget: {
       percent: retryBudgetPercent,

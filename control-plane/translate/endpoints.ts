@@ -34,9 +34,20 @@ export interface Target {
 }
 
 /** The endpoints of a service that belong to a subset, by address. */
-export function selectedTargets(index: MeshIndex, host: string, subset: string, client: ClientView): readonly Target[] {
+export function selectedTargets(
+  index: MeshIndex,
+  host: string,
+  subset: string,
+  port: number,
+  client: ClientView,
+): readonly Target[] {
   const labels = Object.entries(subsetLabels(mergedRule(index, host, client), subset))
-  const endpoints = index.services.get(host)?.endpoints ?? []
+  const service = index.services.get(host)
+  if (service?.declared != null)
+    return index
+      .declaredEndpoints(service.declared, host, port)
+      .filter((endpoint) => labels.every(([key, value]) => endpoint.labels[key] === value))
+  const endpoints = service?.endpoints ?? []
   return endpoints
     .filter((endpoint) => labels.every(([key, value]) => endpoint.labels[key] === value))
     .map((endpoint) => targetOf(index, endpoint))
@@ -62,7 +73,7 @@ export function loadAssignment(
   client: ClientView,
 ): Built {
   const name = clusterName(port, subset, host)
-  const targets = selectedTargets(index, host, subset, client)
+  const targets = selectedTargets(index, host, subset, port, client)
   const resource = encode(TypeUrl.endpoints, name, ClusterLoadAssignmentSchema, {
     clusterName: name,
     endpoints: localities(index, host, subset, port, targets, client),

@@ -33,15 +33,34 @@ export function dial(index: MeshIndex, authority: string, client: ClientView): D
  */
 export function isRoutable(index: MeshIndex, host: string, port: number, client: ClientView): boolean {
   const service = index.services.get(host)
+  if (service?.declared != null) {
+    const known = service.declared.rule.spec.ports.some(({ number }) => number === port)
+    if (!known || !index.isServiceVisible(service, client.namespace)) return false
+  }
   const home =
     service?.namespace ?? (port === 80 ? index.virtualService(host, client.namespace)?.object.namespace : undefined)
   return home !== undefined && index.egress.of(client).sees(home, host, port)
 }
 
+/** Whether a ServiceEntry with a wildcard lets calls to an unknown host out: they are dialled as they are. */
+export function isAllowedByWildcard(index: MeshIndex, authority: string, client: ClientView): boolean {
+  const parsed = parseAuthority(authority)
+  const service = parsed === undefined ? undefined : index.wildcardService(parsed.host)
+  if (parsed === undefined || service?.declared == null) return false
+  const known = service.declared.rule.spec.ports.some(({ number }) => number === parsed.port)
+  return known && index.isServiceVisible(service, client.namespace)
+}
+
 /** RDS name of what was dialled; undefined = this client class has no listener for it (it resolves by other means). */
-export function routeNameOf(index: MeshIndex, dialled: Dialled, client: ClientView): string | undefined {
+export function routeNameOf(
+  index: MeshIndex,
+  dialled: Dialled,
+  client: ClientView,
+  allowed = false,
+): string | undefined {
   if (dialled !== 'unknown') return clusterName(dialled.port, '', dialled.host)
   if (isForeign(client.clientClass)) return undefined
+  if (allowed) return ALLOW_ANY
   return index.egress.of(client).outboundTrafficPolicy === 'REGISTRY_ONLY' ? BLOCK_ALL : ALLOW_ANY
 }
 

@@ -7,6 +7,13 @@ import type { ServicePolicySpec } from '../resources/service-policy.ts'
 import type { TrafficSplitSpec } from '../resources/traffic-split.ts'
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts'
 import type { EndpointRecord, StoredObject } from '../store/store.ts'
+import {
+  type Declared,
+  type DeclaredEndpoint,
+  declaredEndpoints,
+  declaredServices,
+  type EndpointSources,
+} from './declared.ts'
 import { type EffectiveSettings, effectiveSettings } from './effective-settings.ts'
 import { EgressScopes } from './egress.ts'
 import { GatewayRoutes } from './gateway-routes.ts'
@@ -25,6 +32,8 @@ export interface Service {
   readonly endpoints: readonly EndpointRecord[]
   /** Equal texts = equal endpoints. */
   readonly endpointsKey: string
+  /** By a ServiceEntry; null = its workloads register themselves. */
+  readonly declared: Declared | null
 }
 
 /** One revision, arranged for the questions of the translation. Built once per revision; immutable. */
@@ -51,6 +60,8 @@ export class MeshIndex {
   /** By host, oldest first. */
   readonly #virtualServices: ReadonlyMap<string, readonly Rule<VirtualServiceSpec>[]>
   readonly #wildcards: readonly string[]
+  readonly #declared: ReadonlyMap<string, Declared>
+  readonly #sources: EndpointSources
   /** Those without hosts, by namespace and name. */
   readonly #delegates: ReadonlyMap<string, Rule<VirtualServiceSpec>>
   readonly #selective: ReadonlyMap<string, readonly Rule<DestinationRuleSpec>[]>
@@ -64,7 +75,13 @@ export class MeshIndex {
     const settings = effectiveSettings(revision.settings, objects)
     this.settings = settings
     this.trustBundles = withAliases(revision.trustBundles, settings)
-    this.services = servicesOf(revision)
+    this.#declared = declaredServices(objects)
+    this.#sources = {
+      trustDomain: settings.trustDomain,
+      workloads: rulesOf(objects, 'WorkloadEntry'),
+      registered: revision.endpoints,
+    }
+    this.services = servicesOf(revision, this.#declared)
     this.instances = new Set(revision.endpoints.map((e) => e.instanceId)).size
     const expand = (host: string, rule: Rule<unknown>) => expandHost(host, rule.object.namespace, settings.domain)
 
@@ -127,6 +144,28 @@ export class MeshIndex {
     const visible = this.#wildcards.filter((name) => this.#firstVisible(name, viewer) !== undefined)
     const pattern = mostSpecificHost(visible, host)
     return pattern === undefined ? undefined : this.#firstVisible(pattern, viewer)
+  }
+
+  /** Whether a namespace sees a service: those that register themselves all do. */
+  isServiceVisible({ declared }: Service, viewer: string): boolean {
+    if (declared === null) return true
+    const { object, spec } = declared.rule
+    const fallback = this.settings.defaultExportTo.service
+    return isVisible({ home: object.namespace, exportTo: spec.exportTo, fallback }, viewer)
+  }
+
+  /** The wildcard that a ServiceEntry declares over a host, where the host is nobody's own; undefined = none. */
+  wildcardService(host: string): Service | undefined {
+    const pattern = mostSpecificHost(
+      [...this.#declared.keys()].filter((name) => name.includes('*')),
+      host,
+    )
+    return pattern === undefined ? undefined : this.services.get(pattern)
+  }
+
+  /** Of a declared service, at one of its ports. */
+  declaredEndpoints(declared: Declared, host: string, port: number): DeclaredEndpoint[] {
+    return declaredEndpoints(declared, host, port, this.#sources)
   }
 
   /** One without hosts, if that namespace sees it. */
@@ -226,7 +265,7 @@ function withSpecs<Name extends 'AuthorizationPolicy' | 'PeerAuthentication'>(
     .map((object) => ({ object, spec: readable.get(object) }))
 }
 
-function servicesOf(revision: MeshRevision): Map<string, Service> {
+function servicesOf(revision: MeshRevision, declared: ReadonlyMap<string, Declared>): Map<string, Service> {
   const { domain } = revision.settings
   const endpoints = Map.groupBy(revision.endpoints, (e) => serviceHost(e.service, e.namespace, domain))
   const services = new Map<string, Service>()
@@ -234,7 +273,15 @@ function servicesOf(revision: MeshRevision): Map<string, Service> {
     const host = serviceHost(service, namespace, domain)
     if (services.has(host)) continue
     const own = (endpoints.get(host) ?? []).toSorted((a, b) => compareText(a.address, b.address) || a.port - b.port)
-    services.set(host, { host, service, namespace, endpoints: own, endpointsKey: JSON.stringify(own) })
+    services.set(host, { host, service, namespace, endpoints: own, endpointsKey: JSON.stringify(own), declared: null })
+  }
+  const all = JSON.stringify(revision.endpoints)
+  for (const [host, entry] of declared) {
+    // For a service that registers itself an entry is a remark.
+    if (services.has(host)) continue
+    const { namespace } = entry.rule.object
+    const endpointsKey = entry.rule.spec.workloadSelector === undefined ? '' : all
+    services.set(host, { host, service: '', namespace, endpoints: [], endpointsKey, declared: entry })
   }
   return services
 }

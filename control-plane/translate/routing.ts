@@ -269,6 +269,13 @@ function callerOf(index: MeshIndex, client: ClientView): string {
   return serviceHost(client.service, client.namespace, index.settings.domain)
 }
 
+/** Istio's, for services that a ServiceEntry declares. */
+const declaredDefaults = {
+  retryAttempts: 2,
+  timeoutMs: 0,
+  retryOn: 'connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes',
+} as const
+
 /** Timeout and retries where no route says otherwise: ServicePolicy, else the mission's defaults. */
 function servicePolicyPlan(
   index: MeshIndex,
@@ -276,13 +283,15 @@ function servicePolicyPlan(
 ): Omit<ActionPlan, 'clusters' | 'answer' | 'actions' | 'notes'> {
   const policy = index.servicePolicy(host)
   const { retry: ofMesh, meshConfig = 'default' } = index.settings
-  const attempts = policy?.spec.retryAttempts ?? ofMesh?.attempts ?? servicePolicyDefaults.retryAttempts
+  const isDeclared = index.services.get(host)?.declared != null
+  const usual = isDeclared ? declaredDefaults : servicePolicyDefaults
+  const attempts = policy?.spec.retryAttempts ?? ofMesh?.attempts ?? usual.retryAttempts
   const name = policy?.name ?? 'default'
   return {
-    timeoutMs: policy?.spec.timeoutMs ?? servicePolicyDefaults.timeoutMs,
+    timeoutMs: policy?.spec.timeoutMs ?? usual.timeoutMs,
     timeoutUntilHeaders: true,
     timeoutAsked: policy?.spec.timeoutMs !== undefined,
-    retry: retryPlan({ ...ofMesh, attempts }),
+    retry: retryPlan({ ...(isDeclared ? { retryOn: declaredDefaults.retryOn } : {}), ...ofMesh, attempts }),
     extras: routeExtras(index, host),
     decidedBy: {
       timeout: policy?.spec.timeoutMs === undefined ? 'default' : name,

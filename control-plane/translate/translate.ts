@@ -8,7 +8,7 @@ import type { Built } from './encode.ts'
 import { loadAssignment } from './endpoints.ts'
 import { inboundAddress, inboundListener } from './inbound.ts'
 import { inboundViewKey } from './inbound-policy.ts'
-import { clientListener, dial, isRoutable, routeNameOf } from './listener.ts'
+import { clientListener, dial, isAllowedByWildcard, isRoutable, routeNameOf } from './listener.ts'
 import { ruleViewKey } from './merge.ts'
 import { MeshIndex } from './mesh-index.ts'
 import { rateLimitsKey } from './rate-limits.ts'
@@ -102,7 +102,8 @@ class CachedTranslation implements Translation {
       }
     }
     const dialled = dial(index, name, client)
-    const routeName = dialled === undefined ? undefined : routeNameOf(index, dialled, client)
+    const allowed = dialled === 'unknown' && isAllowedByWildcard(index, name, client)
+    const routeName = dialled === undefined ? undefined : routeNameOf(index, dialled, client, allowed)
     if (routeName === undefined) return undefined
     const mark = dialled === 'unknown' ? '' : listenerMark(client, index, dialled!.host)
     return {
