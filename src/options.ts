@@ -152,7 +152,7 @@ function controlPlane(value: string | EmbeddedControlPlane): string | EmbeddedCo
 function hostPort(value: string): string {
   const port = /^(?:\[[0-9a-fA-F:.]+\]|[^:/\s]+):([0-9]{1,5})$/.exec(value)?.[1]
   if (port === undefined || Number(port) < 1 || Number(port) > 65_535)
-    throw invalid('controlPlane', 'INMESH_CONTROL_PLANE', '"host:port"', value)
+    throw invalid('controlPlane', 'INMESH_CONTROL_PLANE', '"host:port", "embedded:FOLDER" or { embedded: ... }', value)
   return value
 }
 

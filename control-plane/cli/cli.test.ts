@@ -190,7 +190,9 @@ describe('the control plane as a process', () => {
       if (round === 1) {
         await inmesh(['apply', '-f', join(fixtures, 'virtualservice-90-10.yaml'), ...flags])
         await expect
-          .poll(async () => JSON.parse((await inmesh(['status', '-o', 'json', ...flags])).stdout).revision)
+          .poll(async () => JSON.parse((await inmesh(['status', '-o', 'json', ...flags])).stdout).revision, {
+            timeout: 10_000,
+          })
           .toBe(1)
       }
       const { stdout } = await inmesh(['get', 'virtualservices', '-o', 'yaml', ...flags])
