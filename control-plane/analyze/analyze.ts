@@ -20,9 +20,11 @@ export interface Finding extends Problem {
   readonly code: string
 }
 
-/** Codes of what is found before any analyzer is asked. */
+/** Codes of what an object shows by itself, before any analyzer is asked. */
 export const validationCodes: Readonly<Record<string, string>> = {
   IST0106: 'the object cannot be read: syntax, schema, values, fields that contradict each other',
+  IST0130: 'no call gets to a rule',
+  IST0131: 'a condition never matches, or an earlier one covers it',
   INM0002: 'a field has no effect, is not supported, or does not mean what it seems to',
 }
 

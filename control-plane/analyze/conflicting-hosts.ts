@@ -84,5 +84,6 @@ function seenTogether(
   const a = { home: namespace, exportTo: spec.exportTo }
   const b = { home: other.object.namespace, exportTo: other.spec.exportTo }
   const viewers = [a.home, b.home, ...(a.exportTo ?? []), ...(b.exportTo ?? []), '*']
-  return viewers.some((viewer) => isVisible(a, viewer) && isVisible(b, viewer))
+  // "." and "~" are nobody's name.
+  return viewers.some((viewer) => !/^[.~]$/.test(viewer) && isVisible(a, viewer) && isVisible(b, viewer))
 }

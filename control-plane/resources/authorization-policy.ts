@@ -237,7 +237,6 @@ function valueTrap(value: string, attribute: Attribute): string | undefined {
   const wild = attribute === 'principal' || attribute === 'host' || attribute === 'method' || attribute === 'header'
   if (wild && value.replace(/^\*|\*$/, '').includes('*'))
     return 'has a star that stands for itself: only one at an end is a wildcard'
-  if (attribute === 'method' && value !== value.toUpperCase()) return 'never matches: methods are upper case'
   if (attribute === 'path' && !/^[/*]/.test(value)) return 'never matches: paths begin with "/"'
   return undefined
 }

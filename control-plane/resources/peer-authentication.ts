@@ -29,7 +29,13 @@ export const peerAuthentication: Kind<'PeerAuthentication', typeof schema> = {
     for (const port of Object.keys(spec.portLevelMtls))
       if (Number(port) > 65_535) report('error', ['portLevelMtls', port], 'is not a port number (1 to 65535)')
     if (selects && namespace === rootNamespace)
-      report('warning', ['selector'], `policies with a selector have no effect in the root namespace ${rootNamespace}`)
+      report(
+        'warning',
+        ['selector'],
+        `policies with a selector have no effect in the root namespace ${rootNamespace}`,
+        undefined,
+        'IST0166',
+      )
   },
   docs: 'Whether servers take mutual TLS only (STRICT), plaintext too (PERMISSIVE, the default) or plaintext only (DISABLE): per port, workload, namespace or mesh, the narrowest decides.',
   columns: [
