@@ -25,6 +25,7 @@ export const validationCodes: Readonly<Record<string, string>> = {
   IST0106: 'the object cannot be read: syntax, schema, values, fields that contradict each other',
   IST0130: 'no call gets to a rule',
   IST0131: 'a condition never matches, or an earlier one covers it',
+  IST0134: 'a port of a ServiceEntry without addresses is not for HTTP: no mesh can tell its connections apart',
   INM0002: 'a field has no effect, is not supported, or does not mean what it seems to',
 }
 

@@ -28,6 +28,7 @@ const indent = (spec: string) => `${spec.replace(/^/gm, '  ')}\n`
 const document = (kind: string, group: string) => (spec: string, name: string) => head(kind, group, name) + indent(spec)
 const vs = document('VirtualService', 'networking.istio.io')
 const dr = document('DestinationRule', 'networking.istio.io')
+const se = document('ServiceEntry', 'networking.istio.io')
 const sidecar = document('Sidecar', 'networking.istio.io')
 const authz = document('AuthorizationPolicy', 'security.istio.io')
 const pa = document('PeerAuthentication', 'security.istio.io')
@@ -45,6 +46,10 @@ const parent = 'parentRefs: [{group: "", kind: Service, name: payments, port: 80
 const backend = 'rules: [{backendRefs: [{name: payments, port: 80}]}]'
 const inRoot = (text: string) => text.replace('  name:', '  namespace: istio-system\n  name:')
 const when = (tls: string) => `host: payments\ntrafficPolicy: {tls: ${tls}}`
+
+const outside = (ports: string, more = '') => `hosts: [pay.example.com]\nresolution: DNS\nports: [${ports}]${more}`
+const https = '{number: 443, name: https, protocol: HTTPS}'
+const http = '{number: 80, name: http, protocol: HTTP}'
 
 /** What fires, with its place; and its neighbour that does not. */
 const cases: readonly [code: string, bad: string, places: readonly string[], good: string][] = [
@@ -265,6 +270,41 @@ const cases: readonly [code: string, bad: string, places: readonly string[], goo
     ),
   ],
   [
+    'IST0112',
+    all(rules('- route: [{destination: {host: pay.example.com}}]'), se(outside(`${https}, ${http}`), 'e')),
+    ['8 {host: pay.example.com'],
+    all(rules('- route: [{destination: {host: pay.example.com}}]'), se(outside(https), 'e')),
+  ],
+  ['IST0118', se(outside(https.replace('HTTPS', 'HTTP')), 'e'), ['8 https'], se(outside(https), 'e')],
+  ['IST0134', se(outside('{number: 9000, name: db, protocol: TCP}'), 'e'), ['8 TCP'], se(outside(https), 'e')],
+  [
+    'IST0166',
+    se(
+      'hosts: [db.example.com]\nresolution: STATIC\nports: [{number: 80, name: http, protocol: HTTP}]\nworkloadSelector: {labels: {app: db}}',
+      'e',
+    ),
+    ['9 {app: db}'],
+    se(
+      'hosts: [db.example.com]\nresolution: STATIC\nports: [{number: 80, name: http, protocol: HTTP}]\nworkloadSelector: {labels: {app: orders}}',
+      'e',
+    ),
+  ],
+  [
+    'IST0177',
+    all(se(outside(https), 'e'), se(outside(https.replace('HTTPS', 'TLS').replace('https', 'tls')), 'f')),
+    ['8 HTTPS', '17 TLS'],
+    all(se(outside(https), 'e'), se(outside(http), 'f')),
+  ],
+  [
+    'IST0101',
+    rules('- route: [{destination: {host: pay.example.com}}]'),
+    ['8 pay.example.com'],
+    all(
+      rules('- route: [{destination: {host: api.example.com}}]'),
+      se(outside(https).replace('pay', '"*').replace('com]', 'com"]').replace('DNS', 'NONE'), 'e'),
+    ),
+  ],
+  [
     'INM0101',
     rules('- route: [{destination: {host: payments, subset: v2}}]'),
     ['8 v2'],
@@ -393,6 +433,12 @@ describe('an analysis', () => {
 
   it('says nothing about objects of Kubernetes', () => {
     expect(found('apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {anything: 1}\n')).toEqual([])
+  })
+
+  it('does not take servers outside of the mesh for its own', () => {
+    const strict = inRoot(pa('mtls: {mode: STRICT}', 'p'))
+    const tls = dr('host: pay.example.com\ntrafficPolicy: {tls: {mode: SIMPLE, caCertificates: /ca.pem}}', 'd')
+    expect(found(all(strict, se(outside(https), 'e'), tls))).toEqual([])
   })
 
   it('of a mesh-wide rule leaves hosts aside that have a rule of their own', () => {

@@ -1,5 +1,6 @@
 import type { Analyzer } from './analyzer.ts'
 import { conflictingHosts } from './conflicting-hosts.ts'
+import { conflictingProtocols } from './conflicting-protocols.ts'
 import { conflictingRules } from './conflicting-rules.ts'
 import { conflictingSidecars } from './conflicting-sidecars.ts'
 import { emptySubset } from './empty-subset.ts'
@@ -13,6 +14,8 @@ import { mtlsMismatch } from './mtls-mismatch.ts'
 import { negativeCondition } from './negative-condition.ts'
 import { outerTimeout } from './outer-timeout.ts'
 import { policyHosts } from './policy-hosts.ts'
+import { portNames } from './port-names.ts'
+import { portNeeded } from './port-needed.ts'
 import { repeatedPolicy } from './repeated-policy.ts'
 import { serviceAccounts } from './service-accounts.ts'
 import { triesInTime } from './tries-in-time.ts'
@@ -44,4 +47,7 @@ export const analyzers: readonly Analyzer[] = [
   triesInTime,
   outerTimeout,
   idleOutlier,
+  conflictingProtocols,
+  portNeeded,
+  portNames,
 ]

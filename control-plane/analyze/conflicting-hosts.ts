@@ -1,9 +1,9 @@
 import { parentHosts } from '../resources/gateway-api.ts'
 import type { HttpRouteSpec } from '../resources/http-route.ts'
 import type { VirtualServiceSpec } from '../resources/virtual-service.ts'
-import type { Rule } from '../translate/rule.ts'
-import { isVisible } from '../translate/visibility.ts'
+import type { Exported } from '../translate/visibility.ts'
 import type { Analyzer, Subject } from './analyzer.ts'
+import { seenTogether } from './seen-together.ts'
 import type { World } from './world.ts'
 
 const CODE = 'IST0109'
@@ -20,7 +20,12 @@ export const conflictingHosts: Analyzer = {
         const expanded = world.host(host, namespace)
         const clash = world
           .virtualServicesOf(expanded)
-          .find((other) => other.name !== name && isForMesh(other.spec) && seenTogether(subject, other))
+          .find(
+            (other) =>
+              other.name !== name &&
+              isForMesh(other.spec) &&
+              seenTogether(placed(namespace, spec), placed(other.object.namespace, other.spec)),
+          )
         if (clash !== undefined)
           subject.report(
             'error',
@@ -76,14 +81,6 @@ function isForMesh({ gateways, http }: VirtualServiceSpec): boolean {
   return http.length > 0 && (gateways === undefined || gateways.includes('mesh'))
 }
 
-/** Whether any namespace sees both. */
-function seenTogether(
-  { namespace, spec }: Pick<Subject<'VirtualService'>, 'namespace' | 'spec'>,
-  other: Rule<VirtualServiceSpec>,
-): boolean {
-  const a = { home: namespace, exportTo: spec.exportTo }
-  const b = { home: other.object.namespace, exportTo: other.spec.exportTo }
-  const viewers = [a.home, b.home, ...(a.exportTo ?? []), ...(b.exportTo ?? []), '*']
-  // "." and "~" are nobody's name.
-  return viewers.some((viewer) => !/^[.~]$/.test(viewer) && isVisible(a, viewer) && isVisible(b, viewer))
+function placed(home: string, { exportTo }: VirtualServiceSpec): Exported {
+  return { home, exportTo }
 }

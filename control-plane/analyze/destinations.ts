@@ -23,6 +23,6 @@ export function destinationsOf(route: HttpRoute, r: number): PlacedDestination[]
 export function subsetState(world: World, host: string, subset: string): 'defined' | 'version' | 'missing' {
   const subsets = world.destinationRulesCovering(host).flatMap(({ spec }) => spec.subsets)
   if (subsets.some(({ name }) => name === subset)) return 'defined'
-  if (world.registryKnown) return world.someEndpoint(host, { version: subset }) ? 'version' : 'missing'
+  if (world.endpointsKnown(host)) return world.someEndpoint(host, { version: subset }) ? 'version' : 'missing'
   return subsets.length > 0 ? 'missing' : 'version'
 }

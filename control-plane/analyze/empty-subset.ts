@@ -11,9 +11,9 @@ export const emptySubset: Analyzer = {
   checks: {
     DestinationRule({ spec, namespace, report }, world) {
       const host = world.host(spec.host, namespace)
-      const endpoints = world.endpointsOf(host)
+      const endpoints = world.endpointsKnown(host) ? world.labelsOf(host) : []
       if (endpoints.length === 0) return
-      const known = new Set(endpoints.flatMap(({ labels }) => Object.keys(labels)))
+      const known = new Set(endpoints.flatMap((labels) => Object.keys(labels)))
       spec.subsets.forEach(({ labels }, s) => {
         if (world.someEndpoint(host, labels)) return
         const path = ['subsets', s, 'labels']

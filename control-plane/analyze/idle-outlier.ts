@@ -8,7 +8,8 @@ export const idleOutlier: Analyzer = {
   codes: { [CODE]: 'outlierDetection can never take a host out' },
   checks: {
     DestinationRule({ spec, namespace, report }, world) {
-      const hosts = world.endpointsOf(world.host(spec.host, namespace)).length
+      const host = world.host(spec.host, namespace)
+      const hosts = world.endpointsKnown(host) ? world.labelsOf(host).length : 0
       const policies = [
         { policy: spec.trafficPolicy, path: ['trafficPolicy'] as FieldPath },
         ...spec.subsets.map(({ trafficPolicy }, s) => ({

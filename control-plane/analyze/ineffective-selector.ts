@@ -19,6 +19,12 @@ export const ineffectiveSelector: Analyzer = {
       check(subject, world, subject.spec.selector?.matchLabels, ['selector', 'matchLabels']),
     DestinationRule: (subject, world) =>
       check(subject, world, subject.spec.workloadSelector?.matchLabels, ['workloadSelector', 'matchLabels']),
+    ServiceEntry({ spec, namespace, report }, world) {
+      const labels = spec.workloadSelector?.labels
+      if (labels === undefined || !world.registryKnown || world.labelsOf(spec.hosts[0]!).length > 0) return
+      const message = `no workload or WorkloadEntry of ${namespace} has ${describeSelector(labels)} now`
+      report('warning', CODE, ['workloadSelector', 'labels'], message)
+    },
     Sidecar: (subject, world) =>
       check(subject, world, subject.spec.workloadSelector?.labels, ['workloadSelector', 'labels']),
   },

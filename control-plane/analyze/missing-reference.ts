@@ -57,7 +57,7 @@ function checkSubset(
 ): void {
   if (subsetState(world, host, subset) !== 'missing') return
   const message = `no DestinationRule defines the subset "${subset}" of ${host}`
-  const noVersion = world.registryKnown ? ` and no endpoint has the label version=${subset}` : ''
+  const noVersion = world.endpointsKnown(host) ? ` and no endpoint has the label version=${subset}` : ''
   subject.report('error', CODE, path, message + noVersion)
 }
 

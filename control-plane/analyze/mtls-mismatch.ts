@@ -53,7 +53,8 @@ function scopeOf(pattern: string, { settings, index }: World) {
     return { isMesh: true, namespace: rootNamespace, whose: 'servers of the mesh' }
   const suffix = `.svc.${domain}`
   const known = index.services.get(pattern)
-  if (known === undefined && !pattern.endsWith(suffix)) return undefined
+  // PeerAuthentication is for servers that register themselves.
+  if (known === undefined ? !pattern.endsWith(suffix) : known.declared !== null) return undefined
   const namespace = known?.namespace ?? pattern.slice(0, -suffix.length).split('.').at(-1)!
   return { isMesh: false, namespace, whose: `servers of ${pattern}` }
 }

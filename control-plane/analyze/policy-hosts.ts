@@ -14,7 +14,7 @@ export const policyHosts: Analyzer = {
             operation[field]?.forEach((value, i) => {
               const authority = value.includes('*') ? undefined : parseAuthority(value)
               if (authority === undefined) return
-              if (world.dialled(authority.host, namespace).some((host) => world.isRegistered(host))) return
+              if (world.dialled(authority.host, namespace).some((host) => world.isKnown(host))) return
               const message = `no workload has registered as ${authority.host} yet`
               report('warning', CODE, ['rules', r, 'to', t, 'operation', field, i], message)
             })

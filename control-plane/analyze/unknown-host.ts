@@ -15,8 +15,10 @@ export function reportUnknownHost(
   path: FieldPath,
 ): void {
   const host = world.host(service, subject.namespace)
-  if (world.isRegistered(host) || reportDots(subject, world, code, service, path)) return
-  if (world.registryKnown) subject.report('warning', code, path, `no workload has registered as ${host} yet`)
+  if (world.isKnown(host) || reportDots(subject, world, code, service, path)) return
+  const isOutside = !host.endsWith(`.svc.${world.settings.domain}`)
+  const message = `no workload has registered as ${host} yet${isOutside ? ', nor does a ServiceEntry declare it' : ''}`
+  if (world.registryKnown) subject.report('warning', code, path, message)
   else if (!world.isSpokenOf(host))
     subject.report('warning', code, path, `nothing in these files is about ${host}: is the name right?`)
 }
@@ -34,9 +36,9 @@ export function reportDots(
   name: string,
   path: FieldPath,
 ): boolean {
-  if (!name.includes('.') || world.isRegistered(name)) return false
+  if (!name.includes('.') || world.isKnown(name)) return false
   const { domain } = world.settings
-  const full = [`${name}.svc.${domain}`, `${name}.${domain}`].find((completed) => world.isRegistered(completed))
+  const full = [`${name}.svc.${domain}`, `${name}.${domain}`].find((completed) => world.isKnown(completed))
   if (full === undefined) return false
   subject.report('warning', code, path, 'is no service: a name with a dot in it is taken as it is, as in Istio', full)
   return true

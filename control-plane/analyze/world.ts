@@ -3,7 +3,8 @@ import type { KindName, SpecOf } from '../resources/kinds.ts'
 import type { Candidate, ExistingState } from '../resources/validate.ts'
 import { mergeObjects } from '../store/merge-objects.ts'
 import type { EndpointRecord, StoredObject } from '../store/store.ts'
-import { dialledHosts, expandHost, hostCovers, serviceHost } from '../translate/hosts.ts'
+import { type Declared, declaredEndpoints, declaredServices } from '../translate/declared.ts'
+import { dialledHosts, expandHost, hostCovers, mostSpecificHost, serviceHost } from '../translate/hosts.ts'
 import { MeshIndex } from '../translate/mesh-index.ts'
 import { selects, type TlsMode, tlsModeOf } from '../translate/peer-authentication.ts'
 import { type Rule, rulesOf } from '../translate/rule.ts'
@@ -27,6 +28,7 @@ export class World {
   readonly #byHost = new Map<string, ReadonlyMap<string, readonly Rule<unknown>[]>>()
   readonly #endpointsByHost: ReadonlyMap<string, readonly EndpointRecord[]>
   readonly #registered: ReadonlySet<string>
+  #declared: ReadonlyMap<string, Declared> | undefined
   #spokenOf: ReadonlySet<string> | undefined
   #index: MeshIndex | undefined
 
@@ -82,6 +84,10 @@ export class World {
     )
   }
 
+  serviceEntriesOf(host: string) {
+    return this.#by('ServiceEntry', host, ({ spec }) => spec.hosts)
+  }
+
   servicePoliciesOf(host: string) {
     return this.#by('ServicePolicy', host, ({ spec, object }) => [this.host(spec.service, object.namespace)])
   }
@@ -113,9 +119,16 @@ export class World {
     return (table.get(host) ?? []) as readonly Rule<SpecOf<Name>>[]
   }
 
-  /** Whether somebody has registered as this service. */
-  isRegistered(host: string): boolean {
-    return this.#registered.has(host)
+  /** Whether somebody has registered as this service, or a ServiceEntry declares it. */
+  isKnown(host: string): boolean {
+    return this.#registered.has(host) || this.declared(host) !== undefined
+  }
+
+  /** The ServiceEntry that declares a host, by its name or a wildcard. */
+  declared(host: string): Declared | undefined {
+    this.#declared ??= declaredServices(this.#objects)
+    const pattern = this.#declared.has(host) ? host : mostSpecificHost(this.#declared.keys(), host)
+    return pattern === undefined ? undefined : this.#declared.get(pattern)
   }
 
   /** Without a registry: whether any object is about this host. */
@@ -140,12 +153,27 @@ export class World {
     return dialledHosts(name, namespace, this.settings.domain)
   }
 
-  endpointsOf(host: string): readonly EndpointRecord[] {
-    return this.#endpointsByHost.get(host) ?? []
+  /** Whether `labelsOf` knows the endpoints of a host. */
+  endpointsKnown(host: string): boolean {
+    const declared = this.declared(host)
+    return this.registryKnown || (declared !== undefined && declared.rule.spec.workloadSelector === undefined)
+  }
+
+  /** Of each endpoint, registered or declared. */
+  labelsOf(host: string): readonly Readonly<Record<string, string>>[] {
+    const declared = this.declared(host)
+    const port = declared?.rule.spec.ports[0]?.number
+    if (declared === undefined || port === undefined)
+      return (this.#endpointsByHost.get(host) ?? []).map(({ labels }) => labels)
+    const { trustDomain } = this.settings
+    const workloads = this.all('WorkloadEntry')
+    return declaredEndpoints(declared, host, port, { trustDomain, workloads, registered: this.endpoints }).map(
+      ({ labels }) => labels,
+    )
   }
 
   someEndpoint(host: string, labels: Readonly<Record<string, string>>): boolean {
-    return this.endpointsOf(host).some((endpoint) => selects(labels, endpoint.labels))
+    return this.labelsOf(host).some((own) => selects(labels, own))
   }
 
   /** Endpoints that a selector of `namespace` picks; in the root namespace it is for all namespaces. */

@@ -97,7 +97,7 @@ function checkHosts({ hosts, resolution }: ServiceEntrySpec, report: Report): vo
     )
 }
 
-function checkPorts({ ports }: ServiceEntrySpec, report: Report): void {
+function checkPorts({ ports, addresses }: ServiceEntrySpec, report: Report): void {
   if (ports.length === 0) report('error', ['ports'], 'must name at least one port')
   ports.forEach(({ number, name, protocol }, index) => {
     const twin = ports.findIndex((other) => other.number === number)
@@ -105,7 +105,13 @@ function checkPorts({ ports }: ServiceEntrySpec, report: Report): void {
     if (ports.findIndex((other) => other.name === name) !== index)
       report('error', ['ports', index, 'name'], `"${name}" is listed twice`)
     if (!/^(HTTP|HTTPS|GRPC|GRPC-WEB|HTTP2|TLS)$/.test(protocol))
-      report('warning', ['ports', index, 'protocol'], `${protocol} does not go through the mesh: it is for HTTP`)
+      report(
+        'warning',
+        ['ports', index, 'protocol'],
+        `${protocol} does not go through the mesh: it is for HTTP`,
+        undefined,
+        addresses.length === 0 ? 'IST0134' : undefined,
+      )
   })
 }
 
