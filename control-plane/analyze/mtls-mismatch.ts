@@ -19,9 +19,11 @@ export const mtlsMismatch: Analyzer = {
       const pattern = world.host(spec.host, namespace)
       const place = scopeOf(pattern, world)
       if (place === undefined) return
-      const endpoints = [...world.index.services.values()]
-        .filter(({ host }) => decides(pattern, host, world))
-        .flatMap((service) => service.endpoints)
+      const { services } = world.index
+      const covered = place.wildcard
+        ? [...services.values()].filter(({ host }) => decides(pattern, host, world))
+        : [services.get(pattern)].filter((service) => service !== undefined)
+      const endpoints = covered.flatMap((service) => service.endpoints)
       for (const { mode, path, labels } of blocks) {
         const servers = endpoints.filter((endpoint) => selects(labels, endpoint.labels))
         const modes = world.tlsModes(servers, place.namespace, labels)
@@ -50,11 +52,11 @@ function decides(pattern: string, host: string, world: World): boolean {
 function scopeOf(pattern: string, { settings, index }: World) {
   const { domain, rootNamespace } = settings
   if (pattern.includes('*') && hostCovers(pattern, `x.svc.${domain}`))
-    return { isMesh: true, namespace: rootNamespace, whose: 'servers of the mesh' }
+    return { wildcard: true, isMesh: true, namespace: rootNamespace, whose: 'servers of the mesh' }
   const suffix = `.svc.${domain}`
   const known = index.services.get(pattern)
   // PeerAuthentication is for servers that register themselves.
   if (known === undefined ? !pattern.endsWith(suffix) : known.declared !== null) return undefined
   const namespace = known?.namespace ?? pattern.slice(0, -suffix.length).split('.').at(-1)!
-  return { isMesh: false, namespace, whose: `servers of ${pattern}` }
+  return { wildcard: pattern.includes('*'), isMesh: false, namespace, whose: `servers of ${pattern}` }
 }

@@ -29,6 +29,7 @@ export class World {
   readonly #endpointsByHost: ReadonlyMap<string, readonly EndpointRecord[]>
   readonly #registered: ReadonlySet<string>
   #declared: ReadonlyMap<string, Declared> | undefined
+  #wildcardRules: readonly Rule<SpecOf<'DestinationRule'>>[] | undefined
   #spokenOf: ReadonlySet<string> | undefined
   #index: MeshIndex | undefined
 
@@ -79,9 +80,12 @@ export class World {
 
   /** DestinationRules that say something about a host, those of wildcards too. */
   destinationRulesCovering(host: string) {
-    return this.all('DestinationRule').filter(({ spec, object }) =>
+    this.#wildcardRules ??= this.all('DestinationRule').filter(({ spec }) => spec.host.includes('*'))
+    const exact = host.includes('*') ? [] : this.destinationRulesOf(host)
+    const wild = this.#wildcardRules.filter(({ spec, object }) =>
       hostCovers(this.host(spec.host, object.namespace), host),
     )
+    return [...exact, ...wild]
   }
 
   serviceEntriesOf(host: string) {
