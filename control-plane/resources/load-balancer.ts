@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { ownBalancers } from '../../src/model/cluster.ts'
 import { checkConsistentHash, consistentHash } from './consistent-hash.ts'
 import { duration, percent } from './fields.ts'
 import type { Report } from './kind.ts'
@@ -10,16 +11,16 @@ const warmup = z.strictObject({
   aggression: z.number().min(1).default(1).describe('1 = linear; more = faster at first.'),
 })
 
-/** Istio's LoadBalancerSettings, and inmesh's PEAK_EWMA. */
+/** Values of `simple` that start hosts slowly; by default it is ROUND_ROBIN or LEAST_REQUEST. */
+const slowStarters: readonly string[] = ['UNSPECIFIED', 'ROUND_ROBIN', 'LEAST_REQUEST', 'LEAST_CONN', 'PEAK_EWMA']
+
+/** Istio's LoadBalancerSettings, and inmesh's own policies. */
 export const loadBalancer = z.strictObject({
   simple: z
-    .enum([
-      ...['UNSPECIFIED', 'ROUND_ROBIN', 'LEAST_REQUEST', 'LEAST_CONN'],
-      ...['RANDOM', 'PASSTHROUGH', 'PEAK_EWMA'],
-    ] as const)
+    .enum(['UNSPECIFIED', 'ROUND_ROBIN', 'LEAST_REQUEST', 'LEAST_CONN', 'RANDOM', 'PASSTHROUGH', ...ownBalancers])
     .default('UNSPECIFIED')
     .describe(
-      "LEAST_CONN is Istio's old name of LEAST_REQUEST; UNSPECIFIED leaves it to the default; PASSTHROUGH dials what the caller named, outside of the mesh; PEAK_EWMA (inmesh's own) weighs latency and load.",
+      `LEAST_CONN is Istio's old name of LEAST_REQUEST; UNSPECIFIED leaves it to the default; PASSTHROUGH dials what the caller named, outside of the mesh. inmesh's own: ${ownBalancers.join(', ')} (docs/traffic/load-balancing.md).`,
     ),
   consistentHash: consistentHash.optional().describe('Equal keys go to equal hosts. Not together with `simple`.'),
   localityLbSetting: localityLbSetting
@@ -41,7 +42,7 @@ export function checkLoadBalancer(lb: LoadBalancer, path: readonly (string | num
   const slow = lb.warmup !== undefined ? 'warmup' : lb.warmupDurationSecs !== undefined ? 'warmupDurationSecs' : null
   if (lb.warmup !== undefined && lb.warmupDurationSecs !== undefined)
     report('error', [...path, 'warmupDurationSecs'], 'cannot stand beside warmup')
-  if (slow !== null && (lb.consistentHash !== undefined || lb.simple === 'RANDOM' || lb.simple === 'PASSTHROUGH'))
+  if (slow !== null && (lb.consistentHash !== undefined || !slowStarters.includes(lb.simple)))
     report(
       'warning',
       [...path, slow],

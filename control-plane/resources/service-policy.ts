@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { ownBalancers } from '../../src/model/cluster.ts'
 import { priorities } from '../../src/model/route.ts'
 import { destinationHost, headerName, percent } from './fields.ts'
 import type { Kind } from './kind.ts'
@@ -89,7 +90,7 @@ const schema = z.strictObject({
     .optional()
     .describe('Active checks by every client, besides what calls show. Off by default.'),
   loadBalancer: z
-    .enum(['ROUND_ROBIN', 'LEAST_REQUEST', 'RANDOM', 'PEAK_EWMA'])
+    .enum(['ROUND_ROBIN', 'LEAST_REQUEST', 'RANDOM', ...ownBalancers])
     .optional()
     .describe('Where no DestinationRule chooses. Default ROUND_ROBIN.'),
   http2: z.boolean().optional().describe('HTTP/2 to this service. Default false: it costs more CPU.'),

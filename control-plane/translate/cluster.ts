@@ -14,7 +14,7 @@ import type { Declared } from './declared.ts'
 import { type Built, duration, encode, pack, sorted } from './encode.ts'
 import { localities, selectedTargets } from './endpoints.ts'
 import { httpOptions } from './http-options.ts'
-import { chosenBalancer, loadBalancing } from './load-balancing.ts'
+import { chosenBalancer, loadBalancing, ownBalancer } from './load-balancing.ts'
 import { distribution, localitySetting } from './localities.ts'
 import { type EffectivePolicy, effectivePolicy, mergedRule } from './merge.ts'
 import type { MeshIndex } from './mesh-index.ts'
@@ -169,7 +169,7 @@ function clusterPolicy(index: MeshIndex, host: string, policy: EffectivePolicy) 
   const breaks = declared === null || spec?.cbThreshold !== undefined || spec?.cbWindowSec !== undefined
   return pack(ClusterPolicySchema, {
     ...(breakerScope === 'service' && breaks ? { errorRateBreaker: errorRateBreaker(spec) } : {}),
-    ...(balancer === 'PEAK_EWMA' ? { peakEwma: {} } : {}),
+    balancer: ownBalancer(balancer),
     retryBudget: {
       percent: retryBudgetPercent,
       window: duration(10_000),

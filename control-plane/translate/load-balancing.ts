@@ -4,6 +4,7 @@ import {
   type ClusterSchema,
   type Cluster_SlowStartConfigSchema as SlowStartSchema,
 } from '../../src/gen/envoy/config/cluster/v3/cluster_pb.js'
+import { type OwnBalancer, ownBalancers } from '../../src/model/cluster.ts'
 import type { LoadBalancer } from '../resources/load-balancer.ts'
 import type { ServicePolicySpec } from '../resources/service-policy.ts'
 import { duration } from './encode.ts'
@@ -45,11 +46,16 @@ export function loadBalancing(
         : { lbConfig: { case: 'roundRobinLbConfig', value: slowStart(loadBalancer) } }),
     }
   if (chosen === 'RANDOM') return { lbPolicy: Cluster_LbPolicy.RANDOM }
-  // PEAK_EWMA stands in inmesh's own message; who does not read that takes this.
+  // inmesh's own stand in its own message; who does not read that takes this.
   return {
     lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
     lbConfig: { case: 'leastRequestLbConfig', value: { choiceCount: 2, ...slowStart(loadBalancer) } },
   }
+}
+
+/** The name in inmesh's own message; '' = what stands in Envoy's fields. */
+export function ownBalancer(chosen: ReturnType<typeof chosenBalancer>): OwnBalancer | '' {
+  return ownBalancers.find((name) => name === chosen) ?? ''
 }
 
 function hashing(hash: NonNullable<LoadBalancer['consistentHash']>, foreign: boolean): Balancing {

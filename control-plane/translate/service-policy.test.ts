@@ -89,11 +89,11 @@ spec: { host: payments, trafficPolicy: { ${blocks} } }
   it('a balancer where no DestinationRule chooses', () => {
     const yaml = policy('loadBalancer: PEAK_EWMA')
     expect(cluster(yaml).own).toMatchObject({
-      peakEwma: {},
+      balancer: 'PEAK_EWMA',
       decidedBy: { loadBalancer: 'ServicePolicy/default/payments' },
     })
     const chosen = cluster(yaml + rule('loadBalancer: { simple: LEAST_REQUEST }'))
-    expect(chosen.own?.peakEwma).toBeUndefined()
+    expect(chosen.own?.balancer).toBe('')
     expect(chosen.own?.decidedBy).toMatchObject({ loadBalancer: 'DestinationRule/default/payments' })
   })
 

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { Client, type Dispatcher } from 'undici'
+import type { ClusterSpec } from '../model/cluster.ts'
 import type { Peer } from '../model/peer.ts'
 import { quietly } from '../telemetry/otel.ts'
 import type { HttpAttempt } from './attempt.ts'
@@ -17,11 +18,6 @@ const UNHINTED_IDLE_MS = 4_000
 const HINT_MARGIN_MS = 2_000
 const MAX_IDLE_MS = 600_000
 const MAX_TIMER_MS = 2_147_483_647
-
-export interface ConnectionLimits {
-  readonly idleTimeoutMs: number
-  readonly maxRequestsPerConnection: number
-}
 
 /** Requests at one time on one HTTP/2 connection; more open another one. Many servers take no more than 100 streams. */
 const STREAMS = 100
@@ -54,13 +50,14 @@ export class Connection {
   private given = false
   private expiry: NodeJS.Timeout | null = null
 
-  constructor(link: HttpHostLink, socket: Socket, peer: Peer | null, limits: ConnectionLimits) {
+  constructor(link: HttpHostLink, socket: Socket, peer: Peer | null, spec: ClusterSpec) {
     this.link = link
     this.socket = socket
     this.peer = peer
     this.multiplexed = (socket as { alpnProtocol?: unknown }).alpnProtocol === 'h2'
     this.capacity = this.multiplexed ? STREAMS : 1
-    const idle = Math.min(limits.idleTimeoutMs, MAX_IDLE_MS)
+    const idle = Math.min(spec.idleTimeoutMs, MAX_IDLE_MS)
+    const { maxRequestsPerConnection } = spec.limits
     // The origin is only what undici wants to see: TLS, when there is any, is in the socket already.
     this.client = new Client('http://mesh', {
       connect: (_options, callback) => {
@@ -79,7 +76,7 @@ export class Connection {
       keepAliveTimeout: this.multiplexed ? idle : Math.min(UNHINTED_IDLE_MS, idle),
       keepAliveMaxTimeout: idle,
       keepAliveTimeoutThreshold: HINT_MARGIN_MS,
-      maxRequestsPerClient: Number.isFinite(limits.maxRequestsPerConnection) ? limits.maxRequestsPerConnection : 0,
+      maxRequestsPerClient: Number.isFinite(maxRequestsPerConnection) ? maxRequestsPerConnection : 0,
     })
     this.client.on('drain', () => link.drained(this))
     this.client.on('disconnect', () => link.disconnected(this))
@@ -89,7 +86,9 @@ export class Connection {
       if (!this.over) link.disconnected(this)
       link.closed(this)
     })
-    if (peer !== null) this.expiry = setTimeout(() => this.retire(), untilExpiry(peer)).unref()
+    const lifetime = peer === null ? Number.POSITIVE_INFINITY : untilExpiry(peer)
+    if (Number.isFinite(lifetime))
+      this.expiry = setTimeout(() => this.retire(), Math.min(lifetime, MAX_TIMER_MS)).unref()
   }
 
   send(attempt: HttpAttempt): void {
@@ -142,7 +141,7 @@ export class Connection {
 }
 
 function untilExpiry(peer: Peer): number {
-  return Math.min(Math.max(peer.notAfter - Date.now(), 0), MAX_TIMER_MS)
+  return Math.max(peer.notAfter - Date.now(), 0)
 }
 
 /** One function for all, so that a request makes none. */

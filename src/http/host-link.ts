@@ -284,14 +284,10 @@ export class HttpHostLink implements HostLink {
   }
 
   private connected(socket: Socket, peer: Peer | null): void {
-    const { idleTimeoutMs, limits } = this.clusterSpec
     // Without TLS nobody negotiates: the cluster's word counts (prior knowledge, RFC 9113 section 3.3).
     if (peer === null && this.clusterSpec.protocol === 'h2' && this.clusterSpec.tls.mode !== 'external')
       Object.defineProperty(socket, 'alpnProtocol', { value: 'h2' })
-    const connection = new Connection(this, socket, peer, {
-      idleTimeoutMs,
-      maxRequestsPerConnection: limits.maxRequestsPerConnection,
-    })
+    const connection = new Connection(this, socket, peer, this.clusterSpec)
     this.open.add(connection)
     this.offer(connection)
   }
@@ -340,7 +336,6 @@ export class HttpHostLink implements HostLink {
   }
 }
 
-/** Is the endpoint dialled with mutual TLS? */
 /** What ALPN offers, best first. */
 export function protocolsOf({ protocol }: ClusterSpec): readonly string[] {
   return protocol === 'h2' ? H2_FIRST : H1_ONLY
@@ -354,6 +349,7 @@ export function externalOf(endpoint: EndpointSpec, cluster: ClusterSpec): Connec
     : undefined
 }
 
+/** Is the endpoint dialled with mutual TLS? */
 export function isSecure(endpoint: EndpointSpec, cluster: ClusterSpec): boolean {
   if (cluster.tls.mode === 'auto') return endpoint.tlsMode === 'mtls'
   return cluster.tls.mode === 'mtls'

@@ -34,6 +34,13 @@ export interface ClusterSpec {
   readonly endpoints: readonly EndpointSpec[]
 }
 
+/**
+ * Balancing policies of inmesh's own: DestinationRule `loadBalancer.simple` and ServicePolicy `loadBalancer` name them besides
+ * Istio's, `ClusterPolicy.balancer` on the wire.
+ */
+export const ownBalancers = ['PEAK_EWMA'] as const
+export type OwnBalancer = (typeof ownBalancers)[number]
+
 export type LbSpec =
   | { readonly policy: 'ROUND_ROBIN'; readonly slowStart?: SlowStartSpec }
   | { readonly policy: 'RANDOM' }

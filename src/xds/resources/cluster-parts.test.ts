@@ -166,6 +166,20 @@ describe('balancers', () => {
     })
   })
 
+  it('of inmesh come by name; one that is not known leaves it to lb_policy', () => {
+    const named = (policy: object) => ({
+      metadata: { typedFilterMetadata: { [MetadataKey.cluster]: anyOf(ClusterPolicySchema, policy) } },
+      lbPolicy: LbPolicy.RANDOM,
+    })
+    expect(spec(named({ balancer: 'PEAK_EWMA' })).lb).toEqual({ policy: 'PEAK_EWMA', decayMs: 10_000 })
+    expect(spec(named({ balancer: 'PEAK_EWMA', peakEwma: { decay: { seconds: 5n } } })).lb).toMatchObject({
+      decayMs: 5_000,
+    })
+    const { value, warnings } = decode(named({ balancer: 'toString' }))
+    expect(value.spec.lb).toEqual({ policy: 'RANDOM' })
+    expect(warnings.join()).toContain('balancer: "toString" is not known, lb_policy is used')
+  })
+
   it('weigh localities where they are told to', () => {
     const locality = (init: ClusterInit) => spec(init).priorities.locality
     const localityConfigSpecifier = { case: 'localityWeightedLbConfig', value: {} } as const

@@ -4,19 +4,8 @@ import {
   type HttpProtocolOptions,
   HttpProtocolOptionsSchema,
 } from '../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
-import {
-  type ClusterPolicy,
-  ClusterPolicySchema,
-  type PeakEwma,
-  type RetryBudget,
-} from '../../gen/inmesh/v1/extensions_pb.js'
-import {
-  type ClusterSpec,
-  clusterDefaults,
-  type LbSpec,
-  type OutlierSpec,
-  type RetryBudgetSpec,
-} from '../../model/cluster.ts'
+import { type ClusterPolicy, ClusterPolicySchema, type RetryBudget } from '../../gen/inmesh/v1/extensions_pb.js'
+import { type ClusterSpec, clusterDefaults, type OutlierSpec, type RetryBudgetSpec } from '../../model/cluster.ts'
 import { MetadataKey, TypeUrl } from '../proto.ts'
 import { typeUrlOf, unpack } from './any.ts'
 import { discovery } from './discovery.ts'
@@ -29,6 +18,7 @@ import { limits, retryBudget } from './limits.ts'
 import { balancing } from './load-balancing.ts'
 import { typedMetadata } from './metadata.ts'
 import { outlierSpec } from './outlier.ts'
+import { ownBalancer } from './own-balancer.ts'
 import { percent } from './percent.ts'
 import { resourceType } from './resource-type.ts'
 import { clusterTls } from './transport-socket.ts'
@@ -78,7 +68,7 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
       name: message.name,
       kind,
       dns,
-      lb: policy?.peakEwma === undefined ? lb : peakEwma(policyAt.at('peak_ewma'), policy.peakEwma, lb),
+      lb: policy === undefined ? lb : ownBalancer(policyAt, policy, lb),
       priorities,
       connectTimeoutMs: positiveMs(field.at('connect_timeout'), message.connectTimeout, 5_000),
       idleTimeoutMs: http.idleTimeoutMs,
@@ -109,16 +99,6 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
       protocol: http.protocol,
       decidedBy: { ...policy?.decidedBy },
     },
-  }
-}
-
-/** Power of two choices by latency instead of what stands in Envoy's fields; hosts start as slowly as those say. */
-function peakEwma(field: Field, message: PeakEwma, lb: LbSpec): LbSpec {
-  const slowStart = 'slowStart' in lb ? lb.slowStart : undefined
-  return {
-    policy: 'PEAK_EWMA',
-    decayMs: positiveMs(field.at('decay'), message.decay, 10_000),
-    ...(slowStart === undefined ? {} : { slowStart }),
   }
 }
 
