@@ -14,6 +14,7 @@ export default defineConfig({
         },
       },
       { test: { ...shared, name: 'integration', include: ['test/integration/**/*.test.ts'], testTimeout: 60_000 } },
+      { test: { ...shared, name: 'recipes', include: ['test/recipes/**/*.test.ts'] } },
       { test: { ...shared, name: 'interop', include: ['test/interop/**/*.test.ts'], testTimeout: 60_000 } },
     ],
   },

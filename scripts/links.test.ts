@@ -13,3 +13,14 @@ it.each([...top, ...docs].filter((file) => file.endsWith('.md')))('%s links to f
     .filter((link) => !/^[a-z]+:/.test(link) && !existsSync(join(root, dirname(file), link)))
   expect(missing).toEqual([])
 })
+
+it('docs/README.md lists every page; those of docs/reference have a list of their own', () => {
+  const listed = new Set(
+    [...readFileSync(join(root, 'docs/README.md'), 'utf8').matchAll(/\]\(([^)]+)\)/g)].map(([, to]) => to),
+  )
+  const pages = docs.filter((file) => file.endsWith('.md')).map((file) => file.slice('docs/'.length))
+  const own = pages.filter(
+    (page) => page !== 'README.md' && (!page.startsWith('reference/') || page.endsWith('/README.md')),
+  )
+  expect(own.filter((page) => !listed.has(page))).toEqual([])
+})
