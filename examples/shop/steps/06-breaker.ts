@@ -28,10 +28,12 @@ export const breaker: Step = {
     // That is enough for a window of 20 calls; on a machine that is busy otherwise some do not count (a late timer blames nobody).
     for (; (await state()) !== OPEN && calls < 120; calls += 24) await ask(24)
     const openedAt = performance.now()
-    const waits = slow.map((shot) => lastAnswer(shot).ms)
+    // A machine that is busy otherwise makes a server shed a few of such a burst; they were never slow.
+    const taken = slow.filter((shot) => !isShed(shot))
+    const waits = taken.map((shot) => lastAnswer(shot).ms)
     report.check(
       'calls end with 504',
-      slow.every((shot) => lastAnswer(shot).status === 504),
+      taken.length > slow.length / 2 && taken.every((shot) => lastAnswer(shot).status === 504),
       outcomes(slow),
     )
     report.check(
@@ -89,6 +91,12 @@ export const breaker: Step = {
     )
     await shop.delete('servicepolicy-inventory.yaml')
   },
+}
+
+/** Refused by a server under load: its caller sees a 503 of somebody else, without a flag of its own. */
+function isShed(shot: Shot): boolean {
+  const { status, flags } = lastAnswer(shot)
+  return status === 503 && flags === ''
 }
 
 function isOpen(shot: Shot): boolean {
