@@ -12,7 +12,7 @@ import type { PolicyBlocks } from '../resources/traffic-policy.ts'
 import { isForeign } from './class.ts'
 import type { Declared } from './declared.ts'
 import { type Built, duration, encode, pack, sorted } from './encode.ts'
-import { localities, selectedTargets } from './endpoints.ts'
+import { localities, selectedTargets, type Target } from './endpoints.ts'
 import { httpOptions } from './http-options.ts'
 import { chosenBalancer, loadBalancing, ownBalancer } from './load-balancing.ts'
 import { distribution, localitySetting } from './localities.ts'
@@ -54,9 +54,8 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
     external && blocks.tls === undefined
       ? { fields: {}, mesh: false }
       : transport(index.settings, host, blocks.tls, spiffeIds, client.clientClass)
-  const discovery = declared?.discovery ?? 'eds'
-  const inline = discovery !== 'eds' && !foreign
-
+  const discovery = discoveryFor(declared, targets, foreign)
+  const inline = discovery !== 'eds'
   const resource = encode(TypeUrl.cluster, name, ClusterSchema, {
     name,
     ...(inline
@@ -84,7 +83,7 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
     ...tls.fields,
     ...(foreign
       ? {}
-      : { healthChecks: healthChecks(index.servicePolicy(host)?.spec), ...forInmesh(index, host, policy) }),
+      : { healthChecks: healthChecks(index.servicePolicy(host)?.spec), ...forInmesh(index, host, port, policy) }),
   })
   return {
     resource,
@@ -93,6 +92,16 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
       ...(tls.mesh && !foreign ? [{ typeUrl: TypeUrl.secret, name: TRUST_BUNDLE_SECRET }] : []),
     ],
   }
+}
+
+/**
+ * gRPC resolves one name at most (LOGICAL_DNS, gRFC A37); of several it gets the addresses among them, by EDS.
+ * `passthrough` has clusters of other names.
+ */
+function discoveryFor(declared: Declared | null, targets: readonly Target[], foreign: boolean) {
+  const discovery = declared?.discovery ?? 'eds'
+  if (!foreign || discovery === 'eds') return discovery
+  return targets.length === 1 ? 'logical-dns' : 'eds'
 }
 
 /** Stands for "the address that the caller named". */
@@ -147,19 +156,29 @@ function circuitBreakers(
 }
 
 /** What only our data plane reads. */
-function forInmesh(index: MeshIndex, host: string, policy: EffectivePolicy) {
+function forInmesh(index: MeshIndex, host: string, port: number, policy: EffectivePolicy) {
   const defaults = defaultsOf(index.services.get(host)?.declared ?? null)
-  const { connectionPool } = policy.blocks
-  const upgrade = connectionPool?.http?.h2UpgradePolicy ?? 'DEFAULT'
-  const http2 =
-    upgrade === 'DEFAULT' ? (index.servicePolicy(host)?.spec.http2 ?? index.settings.h2Upgrade) : upgrade === 'UPGRADE'
+  const { isHttp2, name } = protocolOf(index, host, port, policy)
   return {
-    ...httpOptions(connectionPool, http2, defaults.idleTimeout),
-    metadata: { typedFilterMetadata: { [MetadataKey.cluster]: clusterPolicy(index, host, policy) } },
+    ...httpOptions(policy.blocks.connectionPool, isHttp2, defaults.idleTimeout),
+    metadata: { typedFilterMetadata: { [MetadataKey.cluster]: clusterPolicy(index, host, policy, name) } },
   }
 }
 
-function clusterPolicy(index: MeshIndex, host: string, policy: EffectivePolicy) {
+/** HTTP/2 or not, and which object says so: a DestinationRule, a ServicePolicy, the port's own protocol, MeshConfig. */
+function protocolOf(index: MeshIndex, host: string, port: number, { blocks, decidedBy }: EffectivePolicy) {
+  const { h2Upgrade, meshConfig } = index.settings
+  const upgrade = blocks.connectionPool?.http?.h2UpgradePolicy ?? 'DEFAULT'
+  if (upgrade !== 'DEFAULT') return { isHttp2: upgrade === 'UPGRADE', name: decidedBy.connectionPool }
+  const policy = index.servicePolicy(host)
+  if (policy?.spec.http2 !== undefined) return { isHttp2: policy.spec.http2, name: policy.name }
+  const entry = index.services.get(host)?.declared?.rule
+  const protocol = entry?.spec.ports.find(({ number }) => number === port)?.protocol
+  if (protocol === 'HTTP2' || protocol === 'GRPC') return { isHttp2: true, name: entry?.name }
+  return { isHttp2: h2Upgrade, name: h2Upgrade ? meshConfig : undefined }
+}
+
+function clusterPolicy(index: MeshIndex, host: string, policy: EffectivePolicy, protocolBy: string | undefined) {
   const { blocks } = policy
   const spec = index.servicePolicy(host)?.spec
   const { breakerScope = 'service', retryBudgetPercent = 20 } = spec ?? {}
@@ -175,27 +194,30 @@ function clusterPolicy(index: MeshIndex, host: string, policy: EffectivePolicy) 
       window: duration(10_000),
       floorPerSecond: retryFloor(index.instances),
     },
-    decidedBy: sorted(decidedBy(index, host, policy)),
+    decidedBy: sorted(decidedBy(index, host, policy, protocolBy)),
     outlierErrorStatuses: blocks.outlierDetection?.outlierDetectionHttpErrorCodes ?? [],
   })
 }
 
 /** Which object decided each part: a DestinationRule, else a ServicePolicy, else MeshConfig. */
-function decidedBy(index: MeshIndex, host: string, { blocks, decidedBy: byRules }: EffectivePolicy) {
+function decidedBy(
+  index: MeshIndex,
+  host: string,
+  { blocks, decidedBy: byRules }: EffectivePolicy,
+  protocolBy: string | undefined,
+) {
   const rule = index.servicePolicy(host)
   const { spec, name = '' } = rule ?? {}
-  const { connectTimeoutMs, localityLb, h2Upgrade, meshConfig = '' } = index.settings
+  const { connectTimeoutMs, localityLb, meshConfig = '' } = index.settings
   const { loadBalancer, connectionPool } = blocks
   const says = (part: keyof ServicePolicySpec) => spec?.[part] !== undefined
   const { loadBalancer: byRule, ...others } = byRules
   const chosen = loadBalancer?.consistentHash !== undefined || (loadBalancer?.simple ?? 'UNSPECIFIED') !== 'UNSPECIFIED'
-  const upgrade = connectionPool?.http?.h2UpgradePolicy ?? 'DEFAULT'
   const parts: Readonly<Record<string, string | undefined>> = {
     ...others,
     loadBalancer: chosen ? byRule : says('loadBalancer') ? name : undefined,
     healthCheck: says('healthCheck') ? name : undefined,
-    protocol:
-      upgrade !== 'DEFAULT' ? byRules.connectionPool : says('http2') ? name : h2Upgrade ? meshConfig : undefined,
+    protocol: protocolBy,
     retryBudget: byRules.retryBudget ?? (says('retryBudgetPercent') ? name : undefined),
     breaker: says('cbThreshold') || says('breakerScope') ? name : undefined,
     connectTimeout:

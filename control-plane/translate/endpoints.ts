@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import { HealthStatus } from '../../src/gen/envoy/config/core/v3/health_check_pb.js'
 import type {
@@ -73,7 +74,8 @@ export function loadAssignment(
   client: ClientView,
 ): Built {
   const name = clusterName(port, subset, host)
-  const targets = selectedTargets(index, host, subset, port, client)
+  // Addresses only, whatever a client that cannot resolve names is asked to call (gRFC A27).
+  const targets = selectedTargets(index, host, subset, port, client).filter(({ address }) => isIP(address) !== 0)
   const resource = encode(TypeUrl.endpoints, name, ClusterLoadAssignmentSchema, {
     clusterName: name,
     endpoints: localities(index, host, subset, port, targets, client),

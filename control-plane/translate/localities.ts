@@ -1,6 +1,8 @@
 import type { LocalityLbSetting } from '../resources/locality-lb.ts'
 import type { PolicyBlocks } from '../resources/traffic-policy.ts'
 import type { EffectiveSettings } from './effective-settings.ts'
+import { effectivePolicy, mergedRule, ruleViewKey } from './merge.ts'
+import type { MeshIndex } from './mesh-index.ts'
 import { compareText } from './rule.ts'
 import type { ClientView } from './types.ts'
 
@@ -37,15 +39,28 @@ export function distribution(setting: LocalityLbSetting | undefined, locality: s
 }
 
 /**
- * What of a client decides about the priorities and weights of a cluster's localities: equal texts = equal groups, for
- * equal endpoints. '' mostly, so that all clients share the bytes.
+ * What of a client decides about a cluster and its endpoints: the rules that it sees, and its place where that counts.
+ * Equal texts = equal resources, all else being equal; without localities all clients share the bytes.
  */
-export function localityViewKey(policy: PolicyBlocks, settings: EffectiveSettings, client: ClientView): string {
+export function destinationViewKey(
+  index: MeshIndex,
+  host: string,
+  subset: string,
+  port: number,
+  client: ClientView,
+): string {
+  const { blocks } = effectivePolicy(mergedRule(index, host, client), subset, port)
+  return `${ruleViewKey(index, host, client)} ${placeKey(blocks, index.settings, client)}`
+}
+
+function placeKey(policy: PolicyBlocks, settings: EffectiveSettings, client: ClientView): string {
   const setting = localitySetting(policy, settings)
   if ((setting?.distribute.length ?? 0) > 0) return client.locality
   if (policy.outlierDetection === undefined || isOff(policy, settings)) return ''
-  const labels = (setting?.failoverPriority ?? []).map((entry) => callersLabel(entry, client).join('='))
-  return [client.locality, ...labels].join(' ')
+  return JSON.stringify([
+    client.locality,
+    (setting?.failoverPriority ?? []).map((entry) => callersLabel(entry, client)),
+  ])
 }
 
 /**

@@ -9,7 +9,7 @@ import { loadAssignment } from './endpoints.ts'
 import { inboundAddress, inboundListener } from './inbound.ts'
 import { inboundViewKey } from './inbound-policy.ts'
 import { clientListener, dial, isAllowedByWildcard, isRoutable, routeNameOf } from './listener.ts'
-import { ruleViewKey } from './merge.ts'
+import { destinationViewKey } from './localities.ts'
 import { MeshIndex } from './mesh-index.ts'
 import { rateLimitsKey } from './rate-limits.ts'
 import { ALLOW_ANY, allowAny, BLOCK_ALL, blockAll, routeConfiguration } from './route.ts'
@@ -137,7 +137,7 @@ class CachedTranslation implements Translation {
     if (target === undefined) return undefined
     const { host, subset, port } = target
     return {
-      view: ruleViewKey(index, host, client),
+      view: destinationViewKey(index, host, subset, port, client),
       inputs: () => `${index.configKey} ${retryFloor(index.instances)} ${endpointsKey(index, host)}`,
       build: () => cluster(index, host, subset, port, client),
     }
@@ -149,7 +149,7 @@ class CachedTranslation implements Translation {
     if (target === undefined) return undefined
     const { host, subset, port } = target
     return {
-      view: ruleViewKey(index, host, client),
+      view: destinationViewKey(index, host, subset, port, client),
       inputs: () => `${index.configKey} ${endpointsKey(index, host)}`,
       build: () => loadAssignment(index, host, subset, port, client),
     }
