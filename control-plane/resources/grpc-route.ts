@@ -1,17 +1,10 @@
 import * as z from 'zod'
 import { regexProblem } from './fields.ts'
-import {
-  backendFields,
-  checkParents,
-  checkRepeated,
-  headerMatches,
-  isServiceParent,
-  parentRefs,
-  weight,
-} from './gateway-api.ts'
+import { backendFields, checkRepeated, headerMatches, weight } from './gateway-api.ts'
 import { checkFilters, gatewayFilters } from './gateway-filter.ts'
+import { checkGatewayRoute, gatewayRouteFields, unsupportedInGatewayRoutes } from './gateway-route.ts'
 import { checkBackends } from './http-route.ts'
-import { type Kind, unsupported } from './kind.ts'
+import type { Kind } from './kind.ts'
 
 const methodMatch = z
   .strictObject({
@@ -48,8 +41,7 @@ const grpcRule = z.strictObject({
 export type GrpcRouteRule = z.output<typeof grpcRule>
 
 const schema = z.strictObject({
-  parentRefs,
-  hostnames: z.array(z.string()).max(16).default([]),
+  ...gatewayRouteFields,
   rules: z.array(grpcRule).max(16).prefault([{}]),
 })
 export type GrpcRouteSpec = z.output<typeof schema>
@@ -59,23 +51,11 @@ export const grpcRoute: Kind<'GRPCRoute', typeof schema> = {
   names: ['grpcroute', 'grpcroutes'],
   apiVersions: ['gateway.networking.k8s.io/v1', 'gateway.networking.k8s.io/v1alpha2'],
   schema,
-  unsupported: [
-    ...unsupported('warning', '', 'useDefaultGateways'),
-    ...unsupported(
-      'warning',
-      'rules[]',
-      'sessionPersistence',
-      'has no effect: use consistentHash of a DestinationRule',
-    ),
-  ],
+  unsupported: unsupportedInGatewayRoutes,
   check(spec, report, { namespace }) {
-    checkParents(spec.parentRefs, namespace, report)
-    if (spec.hostnames.length > 0 && spec.parentRefs.some(isServiceParent))
-      report('warning', ['hostnames'], 'has no effect on calls inside the mesh: their host is the parent')
+    checkGatewayRoute(spec, namespace, report)
     spec.rules.forEach((rule, index) => {
       const path = ['rules', index]
-      if (rule.name !== undefined && spec.rules.findIndex((other) => other.name === rule.name) < index)
-        report('error', [...path, 'name'], `"${rule.name}" is the name of a rule before it`)
       rule.matches.forEach((match, m) => {
         checkRepeated(match.headers, [...path, 'matches', m, 'headers'], report)
       })

@@ -2,19 +2,17 @@ import * as z from 'zod'
 import {
   backendFields,
   checkBackend,
-  checkParents,
   checkRegex,
   checkRepeated,
   gatewayDuration,
   headerMatches,
-  isServiceParent,
   type Path,
-  parentRefs,
   queryMatches,
   weight,
 } from './gateway-api.ts'
 import { checkFilters, gatewayFilters } from './gateway-filter.ts'
-import { type Kind, type Report, unsupported } from './kind.ts'
+import { checkGatewayRoute, gatewayRouteFields, unsupportedInGatewayRoutes } from './gateway-route.ts'
+import type { Kind, Report } from './kind.ts'
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH'] as const
 
@@ -73,8 +71,7 @@ const httpRule = z.strictObject({
 export type HttpRouteRule = z.output<typeof httpRule>
 
 const schema = z.strictObject({
-  parentRefs,
-  hostnames: z.array(z.string()).max(16).default([]),
+  ...gatewayRouteFields,
   rules: z.array(httpRule).max(16).prefault([{}]),
 })
 export type HttpRouteSpec = z.output<typeof schema>
@@ -84,26 +81,13 @@ export const httpRoute: Kind<'HTTPRoute', typeof schema> = {
   names: ['httproute', 'httproutes'],
   apiVersions: ['gateway.networking.k8s.io/v1', 'gateway.networking.k8s.io/v1beta1'],
   schema,
-  unsupported: [
-    ...unsupported('warning', '', 'useDefaultGateways'),
-    ...unsupported(
-      'warning',
-      'rules[]',
-      'sessionPersistence',
-      'has no effect: use consistentHash of a DestinationRule',
-    ),
-  ],
+  unsupported: unsupportedInGatewayRoutes,
   check(spec, report, { namespace }) {
-    checkParents(spec.parentRefs, namespace, report)
-    if (spec.hostnames.length > 0 && spec.parentRefs.some(isServiceParent))
-      report('warning', ['hostnames'], 'has no effect on calls inside the mesh: their host is the parent')
+    checkGatewayRoute(spec, namespace, report)
     const matches = spec.rules.reduce((sum, rule) => sum + rule.matches.length, 0)
     if (matches > 128) report('error', ['rules'], `has ${matches} matches, more than 128`)
     spec.rules.forEach((rule, index) => {
-      const path = ['rules', index]
-      if (rule.name !== undefined && spec.rules.findIndex((other) => other.name === rule.name) < index)
-        report('error', [...path, 'name'], `"${rule.name}" is the name of a rule before it`)
-      checkRule(rule, path, report)
+      checkRule(rule, ['rules', index], report)
     })
     checkReach(spec, report)
   },

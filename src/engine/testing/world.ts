@@ -1,21 +1,5 @@
-import {
-  type BreakerSpec,
-  type ClusterSpec,
-  clusterDefaults,
-  type EndpointSpec,
-  type HealthCheckSpec,
-  type LbSpec,
-  type OutlierSpec,
-  type RetryBudgetSpec,
-} from '../../model/cluster.ts'
-import {
-  type FaultSpec,
-  type HedgeSpec,
-  type MirrorSpec,
-  type RetrySpec,
-  type RouteSpec,
-  retryOnWords,
-} from '../../model/route.ts'
+import type { ClusterSpec, EndpointSpec } from '../../model/cluster.ts'
+import type { RouteSpec } from '../../model/route.ts'
 import { Call } from '../call.ts'
 import type { ClusterRuntime } from '../cluster.ts'
 import { Engine } from '../engine.ts'
@@ -24,22 +8,13 @@ import type { HostLink, HostRuntime } from '../host.ts'
 import type { Shadow } from '../mirror.ts'
 import { TICK_MS } from '../time.ts'
 import { Dice } from './dice.ts'
+import { drawCluster, drawLb, drawRoute } from './draw.ts'
 import { EventHeap } from './event-heap.ts'
 import { Invariants, type Observed } from './invariants.ts'
 import { healthy, type Mood, moods, type Script, scriptOf } from './peer.ts'
 import { must } from './shadow.ts'
 import { type SimEnv, SimExchange } from './sim-exchange.ts'
-import {
-  breakerSpec,
-  clusterSpec,
-  endpoint,
-  listenerSpec,
-  noLimits,
-  outlierSpec,
-  retrySpec,
-  routeSpec,
-  snapshotOf,
-} from './specs.ts'
+import { endpoint, listenerSpec, snapshotOf } from './specs.ts'
 
 const Never = Number.POSITIVE_INFINITY
 const SERVICE = 'svc'
@@ -92,9 +67,9 @@ export class World implements Observed, SimEnv {
       },
       hold: () => undefined,
     }
-    this.clusters.set('a', this.drawCluster('a'))
-    if (dice.chance(0.3)) this.clusters.set('b', this.drawCluster('b'))
-    this.route = this.drawRoute()
+    this.clusters.set('a', this.makeCluster('a'))
+    if (dice.chance(0.3)) this.clusters.set('b', this.makeCluster('b'))
+    this.route = drawRoute(this.dice, this.clusters.keys())
     this.apply()
   }
 
@@ -304,11 +279,11 @@ export class World implements Observed, SimEnv {
     const spec = clusters.get(name)!
     const roll = dice.int(0, 9)
     if (roll < 6) clusters.set(name, { ...spec, endpoints: this.changed(spec.endpoints) })
-    else if (roll === 6) clusters.set(name, { ...spec, lb: this.drawLb() })
-    else if (roll === 7) this.route = this.drawRoute()
+    else if (roll === 6) clusters.set(name, { ...spec, lb: drawLb(dice) })
+    else if (roll === 7) this.route = drawRoute(this.dice, this.clusters.keys())
     else if (clusters.size > 1) clusters.delete(name)
-    else clusters.set(name === 'a' ? 'b' : 'a', this.drawCluster(name === 'a' ? 'b' : 'a'))
-    if (roll > 7) this.route = this.drawRoute()
+    else clusters.set(name === 'a' ? 'b' : 'a', this.makeCluster(name === 'a' ? 'b' : 'a'))
+    if (roll > 7) this.route = drawRoute(this.dice, this.clusters.keys())
     this.apply()
     // What flaps is back before anybody noticed.
     if (roll < 6 && dice.chance(0.4))
@@ -340,6 +315,11 @@ export class World implements Observed, SimEnv {
     return this.dice.chance(this.trouble) ? this.dice.oneOf(moods) : 'ok'
   }
 
+  private makeCluster(name: string): ClusterSpec {
+    const { dice } = this
+    return { ...drawCluster(dice, name), endpoints: this.drawEndpoints(dice.int(1, 5)) }
+  }
+
   private drawEndpoints(count: number): EndpointSpec[] {
     const { dice } = this
     const weighted = dice.chance(0.3)
@@ -354,165 +334,6 @@ export class World implements Observed, SimEnv {
       })
       this.moodOf.set(`${made.address}|${made.port}`, this.drawMood())
       return made
-    })
-  }
-
-  private drawLb(): LbSpec {
-    const { dice } = this
-    const slowStart = { windowMs: dice.between(100, 5_000), aggression: dice.oneOf([1, 2]), minWeightPercent: 10 }
-    const slow = dice.chance(0.2) ? { slowStart } : {}
-    const hashing = { balanceFactorPercent: dice.oneOf([0, 0, 120]), useHostname: false }
-    switch (dice.int(0, 5)) {
-      case 0:
-        return { policy: 'ROUND_ROBIN', ...slow }
-      case 1:
-        return { policy: 'RANDOM' }
-      case 2:
-        return {
-          policy: 'LEAST_REQUEST',
-          choiceCount: dice.int(2, 3),
-          activeRequestBias: dice.oneOf([0, 1, 2]),
-          ...slow,
-        }
-      case 3:
-        return { policy: 'PEAK_EWMA', decayMs: 10_000, ...slow }
-      case 4:
-        return {
-          policy: 'RING_HASH',
-          minimumRingSize: 16,
-          maximumRingSize: 64,
-          hashFunction: dice.oneOf(['XX_HASH', 'MURMUR_HASH_2']),
-          ...hashing,
-        }
-      default:
-        return { policy: 'MAGLEV', tableSize: 31, ...hashing }
-    }
-  }
-
-  private drawCluster(name: string): ClusterSpec {
-    const { dice } = this
-    return clusterSpec(name, {
-      lb: this.drawLb(),
-      limits: {
-        ...noLimits,
-        maxRequests: dice.chance(0.3) ? dice.int(2, 20) : Never,
-        maxRetries: dice.chance(0.3) ? dice.int(1, 4) : Never,
-      },
-      outlier: dice.chance(0.5) ? this.drawOutlier() : null,
-      healthChecks: dice.chance(0.2) ? [this.drawCheck()] : [],
-      breaker: dice.chance(0.5) ? this.drawBreaker() : null,
-      retryBudget: dice.chance(0.7) ? this.drawBudget() : null,
-      panicThresholdPercent: dice.chance(0.2) ? 50 : 0,
-      priorities: { ...clusterDefaults.priorities, locality: dice.chance(0.2) ? 'weighted' : 'none' },
-      endpoints: this.drawEndpoints(dice.int(1, 5)),
-    })
-  }
-
-  private drawCheck(): HealthCheckSpec {
-    const { dice } = this
-    return {
-      timeoutMs: dice.between(100, 400),
-      intervalMs: dice.between(50, 1_000),
-      intervalJitterPercent: dice.oneOf([0, 20]),
-      noTrafficIntervalMs: dice.between(50, 2_000),
-      unhealthyThreshold: dice.int(1, 3),
-      healthyThreshold: dice.int(1, 3),
-      how: { kind: 'tcp' },
-    }
-  }
-
-  private drawOutlier(): OutlierSpec {
-    const { dice } = this
-    return outlierSpec({
-      consecutive5xx: dice.chance(0.8) ? dice.int(1, 5) : 0,
-      consecutiveGatewayErrors: dice.chance(0.4) ? dice.int(1, 5) : 0,
-      intervalMs: dice.between(50, 1_000),
-      baseEjectionTimeMs: dice.between(50, 2_000),
-      maxEjectionTimeMs: dice.between(100, 4_000),
-      maxEjectionPercent: dice.oneOf([10, 50, 100]),
-    })
-  }
-
-  private drawBreaker(): BreakerSpec {
-    const { dice } = this
-    const recoveryMs = dice.between(50, 1_000)
-    return breakerSpec({
-      thresholdPercent: dice.int(10, 90),
-      windowMs: dice.oneOf([200, 1_000, 10_000]),
-      minimumRequests: dice.int(1, 10),
-      recoveryMs,
-      maxRecoveryMs: recoveryMs * dice.int(1, 5),
-      halfOpenProbes: dice.chance(0.7) ? 1 : dice.int(1, 3),
-    })
-  }
-
-  private drawBudget(): RetryBudgetSpec {
-    const { dice } = this
-    const percent = dice.oneOf([0, 5, 20, 100])
-    if (dice.chance(0.5)) return { kind: 'concurrency', percent, minConcurrency: dice.int(1, 3) }
-    return { kind: 'window', percent, windowMs: dice.oneOf([1_000, 10_000]), floorPerSecond: dice.oneOf([0.1, 1, 10]) }
-  }
-
-  private drawFault(): FaultSpec {
-    const { dice } = this
-    const share = () => dice.oneOf([0, 100_000, 500_000, 1_000_000])
-    return {
-      delay: dice.chance(0.7) ? { ms: dice.between(1, 1_000), perMillion: share() } : null,
-      abort: dice.chance(0.7) ? { perMillion: share(), how: { kind: 'http', status: 503 } } : null,
-      headers: [],
-      maxActive: dice.oneOf([1, 5, Never]),
-    }
-  }
-
-  private drawMirror(): MirrorSpec {
-    const { dice } = this
-    const cluster = dice.oneOf(['a', 'b'])
-    return {
-      cluster,
-      perMillion: dice.oneOf([100_000, 1_000_000]),
-      shadowSuffix: true,
-      compare: false,
-      maxBodyBytes: 0,
-    }
-  }
-
-  private drawRetry(): RetrySpec {
-    const { dice } = this
-    return retrySpec({
-      retryOn: retryOnWords.filter(() => dice.chance(0.3)),
-      statusCodes: [503, 500, 429].filter(() => dice.chance(0.3)),
-      numRetries: dice.int(0, 4),
-      perTryTimeoutMs: dice.chance(0.4) ? dice.between(20, 500) : Never,
-      baseIntervalMs: dice.oneOf([1, 25, 200]),
-      maxIntervalMs: dice.oneOf([250, 2_000]),
-      avoidPreviousHosts: dice.chance(0.9),
-      retryNonIdempotent: dice.chance(0.1),
-    })
-  }
-
-  private drawHedge(): HedgeSpec {
-    const { dice } = this
-    const fixed = dice.chance(0.6)
-    return {
-      delayMs: fixed ? dice.oneOf([0, 10, 50, 300]) : null,
-      percentile: fixed ? null : dice.oneOf([50, 95]),
-      maxHedges: dice.int(1, 3),
-      onTryTimeout: dice.chance(0.4),
-    }
-  }
-
-  private drawRoute(): RouteSpec {
-    const { dice } = this
-    const clusters = [...this.clusters.keys()].map((name) => ({ name, weight: dice.int(1, 3) }))
-    return routeSpec('a', {
-      action: { kind: 'forward', clusters },
-      timeoutMs: dice.chance(0.7) ? dice.between(50, 3_000) : Never,
-      timeoutUntilHeaders: dice.chance(0.5),
-      hash: dice.chance(0.5) ? [{ kind: 'header', name: 'x-key', terminal: false }] : [],
-      retry: dice.chance(0.85) ? this.drawRetry() : null,
-      fault: dice.chance(0.25) ? this.drawFault() : null,
-      mirrors: dice.chance(0.25) ? [this.drawMirror()] : [],
-      hedge: dice.chance(0.4) ? this.drawHedge() : null,
     })
   }
 }
