@@ -1,5 +1,5 @@
-/** How far a count may be from n*p before chance stops being an explanation: 4 standard deviations, 1 in 16,000. */
-const SIGMAS = 4
+/** How far a count may be from n*p before chance stops being an explanation: 5 standard deviations, 1 in 1.7 million. */
+const SIGMAS = 5
 
 /** The counts that a share `p` of `n` independent draws may give. */
 export function binomialBounds(n: number, p: number): { low: number; high: number } {

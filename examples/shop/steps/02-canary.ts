@@ -31,7 +31,7 @@ async function measure(shop: Shop, report: Report, share: number): Promise<void>
   const times = shots.map((shot) => shot.ms)
   report.saw(`${showCounts(versions)}; whole chain p50 ${ms(quantile(times, 0.5))}, p99 ${ms(quantile(times, 0.99))}`)
   report.check(
-    `${share * 100} % go to v2 (4 sigma: ${low} to ${high} of ${CALLS})`,
+    `${share * 100} % go to v2 (5 sigma: ${low} to ${high} of ${CALLS})`,
     v2 >= low && v2 <= high && (versions.v1 ?? 0) + v2 === CALLS,
     `${v2} = ${percent(v2, CALLS)}`,
   )

@@ -76,7 +76,7 @@ async function changeEverything(shop: Shop, report: Report): Promise<void> {
   const v2 = countBy(shots, (shot) => lastAnswer(shot).hop?.version ?? 'none').v2 ?? 0
   const { low, high } = binomialBounds(shots.length, 0.5)
   const share = `v2 ${v2} of ${shots.length} = ${percent(v2, shots.length)}`
-  report.check(`and is used: 50/50 (4 sigma: ${low} to ${high})`, v2 >= low && v2 <= high, share)
+  report.check(`and is used: 50/50 (5 sigma: ${low} to ${high})`, v2 >= low && v2 <= high, share)
   const denied = await shop.traffic.shoot({ path: '/admin' })
   report.check('and enforced: GET /admin gets 403', denied.status === 403, `${denied.status}`)
 }

@@ -17,9 +17,9 @@ export interface Quirks {
 
 const fqdn = (service: string) => `${service}.default.svc.cluster.local`
 
-/** 4 standard deviations around the share that `of` calls should have; a right split fails once in 15,000 runs. */
+/** Around the share that `of` calls should have: 5.5 standard deviations, which chance exceeds once in 26 million. */
 function expectShare(hits: number, of: number, share: number): void {
-  const margin = 4 * Math.sqrt(of * share * (1 - share))
+  const margin = 5.5 * Math.sqrt(of * share * (1 - share))
   expect(hits).toBeGreaterThan(of * share - margin)
   expect(hits).toBeLessThan(of * share + margin)
 }
