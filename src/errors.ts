@@ -16,6 +16,8 @@ export const ErrorCodes = {
   ERR_INMESH_CONTROL_PLANE: 'ERR_INMESH_CONTROL_PLANE',
   /** The store refused a write or is of another version. */
   ERR_INMESH_STORE: 'ERR_INMESH_STORE',
+  /** Targets like mesh:///payments cannot be had: the version of grpc-js does not allow it, or another mesh has them. */
+  ERR_INMESH_GRPC_TARGETS: 'ERR_INMESH_GRPC_TARGETS',
 } as const
 
 export type ErrorCode = keyof typeof ErrorCodes
