@@ -23,6 +23,8 @@ export interface RequestView {
 
 /** One request of a caller: what a transport is to the engine. The transport makes one per call. */
 export interface Exchange extends RequestView {
+  /** What is written down as its application protocol, where its answers carry a status of gRPC; absent = HTTP. */
+  readonly protocol?: 'grpc'
   /** HTTP: by method (RFC 9110 section 9.2.2) or because of an Idempotency-Key. gRPC: true, the policy's codes decide. */
   readonly idempotent: boolean
   /** Could it be sent again from its start? May turn false at any time, never true again. */

@@ -1,4 +1,5 @@
 import {
+  type Attributes,
   type Context,
   context,
   isSpanContextValid,
@@ -17,6 +18,7 @@ import { Kind, kindFacts } from '../engine/outcome.ts'
 import { type CallContext, callContext, noContext } from './context.ts'
 import { newTraceparent } from './ids.ts'
 import { activeTracer, remoteParent } from './otel.ts'
+import { rpcAttributes, rpcName } from './rpc-semantics.ts'
 import { methodName, splitAuthority, withoutQuery } from './semantics.ts'
 import { formatTraceparent, isTraceparent } from './traceparent.ts'
 
@@ -56,8 +58,11 @@ export const clientTracing: CallEvents = {
   attemptEnd(attempt) {
     const span = attempt.trace as Span | null
     if (span === null) return
-    if (attempt.status !== 0) span.setAttribute('http.response.status_code', attempt.status)
-    const error = errorType(attempt)
+    const rpc = attempt.call.exchange.protocol === 'grpc'
+    if (rpc) {
+      if (attempt.grpcStatus >= 0) span.setAttribute('rpc.grpc.status_code', attempt.grpcStatus)
+    } else if (attempt.status !== 0) span.setAttribute('http.response.status_code', attempt.status)
+    const error = rpc ? rpcErrorType(attempt) : errorType(attempt)
     if (error !== '') {
       span.setAttribute('error.type', error)
       span.setStatus({ code: SpanStatusCode.ERROR })
@@ -101,27 +106,18 @@ function withTrace(base: CallContext, traceparent: string, tracestate: string, o
   return { traceparent, tracestate, baggage, requestId, b3, otel, hop }
 }
 
-/** OpenTelemetry semantic conventions for HTTP 1.x, "HTTP client": one span per attempt, resends counted. */
+/** OpenTelemetry semantic conventions for HTTP 1.x, "HTTP client", or for gRPC: one span per attempt, resends counted. */
 function startSpan(tracer: Tracer, attempt: Attempt, parent: Context): void {
   const { exchange } = attempt.call
-  const { method, original } = methodName(exchange.method)
   const server = splitAuthority(exchange.authority, 80)
+  const { name, attributes } = exchange.protocol === 'grpc' ? rpcSpan(attempt) : httpSpan(attempt)
+  attributes['server.address'] = server.host
+  attributes['server.port'] = server.port
+  attributes['network.peer.address'] = attempt.host.spec.address
+  attributes['network.peer.port'] = attempt.host.spec.port
   const span = tracer.startSpan(
-    original === null ? method : 'HTTP',
-    {
-      kind: SpanKind.CLIENT,
-      attributes: {
-        'http.request.method': method,
-        ...(original === null ? {} : { 'http.request.method_original': original }),
-        ...(attempt.number > 1 ? { 'http.request.resend_count': attempt.number - 1 } : {}),
-        'server.address': server.host,
-        'server.port': server.port,
-        // Without the query: it may hold secrets.
-        'url.full': `http://${exchange.authority}${withoutQuery(exchange.path)}`,
-        'network.peer.address': attempt.host.spec.address,
-        'network.peer.port': attempt.host.spec.port,
-      },
-    },
+    name,
+    { kind: SpanKind.CLIENT, attributes },
     parent === ROOT_CONTEXT ? firstAttempt(attempt) : parent,
   )
   const ref = span.spanContext()
@@ -130,12 +126,37 @@ function startSpan(tracer: Tracer, attempt: Attempt, parent: Context): void {
   attempt.trace = span
 }
 
+function httpSpan(attempt: Attempt): { name: string; attributes: Attributes } {
+  const { exchange } = attempt.call
+  const { method, original } = methodName(exchange.method)
+  const attributes: Attributes = { 'http.request.method': method }
+  if (original !== null) attributes['http.request.method_original'] = original
+  if (attempt.number > 1) attributes['http.request.resend_count'] = attempt.number - 1
+  // Without the query: it may hold secrets.
+  attributes['url.full'] = `http://${exchange.authority}${withoutQuery(exchange.path)}`
+  return { name: original === null ? method : 'HTTP', attributes }
+}
+
+/** Attempts are numbered as in gRFC A72. */
+function rpcSpan(attempt: Attempt): { name: string; attributes: Attributes } {
+  const { path } = attempt.call.exchange
+  const attributes = rpcAttributes(path)
+  if (attempt.number > 1) attributes['previous-rpc-attempts'] = attempt.number - 1
+  return { name: rpcName(path), attributes }
+}
+
 /** The attempts of a call that begins a trace are one trace: those after the first go below it. */
 function firstAttempt(attempt: Attempt): Context {
   let first = attempt.previous
   while (first?.previous) first = first.previous
   const span = first?.trace as Span | null | undefined
   return span ? trace.setSpan(ROOT_CONTEXT, span) : ROOT_CONTEXT
+}
+
+/** Every status but OK is an error of the call. */
+function rpcErrorType(attempt: Attempt): string {
+  if (attempt.kind === Kind.Response) return attempt.grpcStatus > 0 ? String(attempt.grpcStatus) : ''
+  return kindFacts[attempt.kind]!.name
 }
 
 function errorType(attempt: Attempt): string {

@@ -41,7 +41,7 @@ export function* requestCounts(table: SeriesTable): Generator<Sample> {
     for (const code of series)
       yield {
         value: code.count,
-        labels: { response_code: String(code.code), response_flags: code.flags === '' ? '-' : code.flags },
+        labels: series.codeLabels(code),
         sharedLabels: series.labels,
       }
 }
@@ -51,11 +51,7 @@ export function* requestDurations(table: SeriesTable): Generator<Sample> {
   const name = 'istio_request_duration_milliseconds'
   for (const series of table) {
     for (const code of series) {
-      const sharedLabels = {
-        ...series.labels,
-        response_code: String(code.code),
-        response_flags: code.flags === '' ? '-' : code.flags,
-      }
+      const sharedLabels = { ...series.labels, ...series.codeLabels(code) }
       let below = 0
       for (let i = 0; i < code.buckets.length; i++) {
         below += code.buckets[i]!

@@ -52,6 +52,28 @@ const lines = async (part: string) =>
     .filter((line) => line.includes(part) && !line.startsWith('#'))
 
 describe('metrics', () => {
+  it('count calls of gRPC by its status, apart from those of HTTP', async () => {
+    metrics.outbound(payments).record(200, '', 1)
+    metrics.outbound(payments, 'grpc').record(0, '', 1)
+    metrics.outbound(payments, 'grpc').record(14, 'UO', 1)
+    metrics.inbound(peer, 'grpc').record(7, '', 1)
+    expect(metrics.inbound(null, 'grpc')).not.toBe(metrics.inbound(null))
+    const found = (await lines('istio_requests_total')).map((line) =>
+      ['request_protocol', 'response_code', 'grpc_response_status', 'response_flags'].map(
+        (label) => new RegExp(`${label}="(.*?)"`).exec(line)?.[1],
+      ),
+    )
+    expect(found).toEqual([
+      ['http', '200', undefined, '-'],
+      ['grpc', '200', '0', '-'],
+      ['grpc', '200', '14', 'UO'],
+      ['grpc', '200', '7', '-'],
+    ])
+    expect(await lines('istio_request_duration_milliseconds_count')).toContainEqual(
+      expect.stringMatching(/grpc_response_status="14"/),
+    )
+  })
+
   it('count a call with the labels that Istio gives it', async () => {
     const series = metrics.outbound(payments)
     series.record(200, '', 3)

@@ -3,7 +3,7 @@ import type { HookCounters } from '../engine/app-hooks.ts'
 import type { Peer } from '../model/peer.ts'
 import { spiffeIdOf, type WorkloadInfo } from '../model/workload.ts'
 import { MetricFamily, requestCounts, requestDurations, type Sample } from './metric-family.ts'
-import { type Labels, type RequestSeries, SeriesTable } from './series.ts'
+import { type Labels, type Protocol, type RequestSeries, SeriesTable } from './series.ts'
 
 /** State that lives elsewhere and is read when somebody scrapes. Every part may be left out. */
 export interface MetricSources {
@@ -50,8 +50,8 @@ export class Metrics {
   readonly #self: WorkloadInfo
   readonly #principal: string
   readonly #table = new SeriesTable()
-  readonly #byPeer = new WeakMap<Peer, RequestSeries>()
-  #plaintext: RequestSeries | null = null
+  readonly #byPeer = { http: new WeakMap<Peer, RequestSeries>(), grpc: new WeakMap<Peer, RequestSeries>() }
+  readonly #plaintext: Record<Protocol, RequestSeries | null> = { http: null, grpc: null }
   readonly #plaintextBy = new Map<string, number>()
   readonly #retriesBy = new Map<string, { count: number }>()
   readonly #mirrored = new Map<string, Map<string, number>>()
@@ -65,39 +65,42 @@ export class Metrics {
   }
 
   /** The series of calls to `to`; ask once and keep it. */
-  outbound(to: Destination): RequestSeries {
+  outbound(to: Destination, protocol: Protocol = 'http'): RequestSeries {
     const { service, namespace, labels } = this.#self
-    return this.#table.of({
-      reporter: 'source',
-      source_workload: service,
-      source_workload_namespace: namespace,
-      source_principal: this.#principal,
-      source_app: labels.app ?? service,
-      source_version: known(labels.version),
-      destination_service: known(to.service),
-      destination_service_name: known(to.serviceName),
-      destination_service_namespace: known(to.namespace),
-      destination_workload: known(to.app),
-      destination_workload_namespace: known(to.namespace),
-      destination_principal: known(to.principal),
-      destination_app: known(to.app),
-      destination_version: known(to.version),
-      request_protocol: 'http',
-      // Istio's rule: only the server knows for certain how it was called.
-      connection_security_policy: 'unknown',
-    })
+    return this.#table.of(
+      {
+        reporter: 'source',
+        source_workload: service,
+        source_workload_namespace: namespace,
+        source_principal: this.#principal,
+        source_app: labels.app ?? service,
+        source_version: known(labels.version),
+        destination_service: known(to.service),
+        destination_service_name: known(to.serviceName),
+        destination_service_namespace: known(to.namespace),
+        destination_workload: known(to.app),
+        destination_workload_namespace: known(to.namespace),
+        destination_principal: known(to.principal),
+        destination_app: known(to.app),
+        destination_version: known(to.version),
+        // Istio's rule: only the server knows for certain how it was called.
+        connection_security_policy: 'unknown',
+      },
+      protocol,
+    )
   }
 
   /** The series of requests from `peer`; null = plaintext. */
-  inbound(peer: Peer | null): RequestSeries {
+  inbound(peer: Peer | null, protocol: Protocol = 'http'): RequestSeries {
     if (peer === null) {
-      this.#plaintext ??= this.#table.of(this.#inboundLabels(null))
-      return this.#plaintext
+      this.#plaintext[protocol] ??= this.#table.of(this.#inboundLabels(null), protocol)
+      return this.#plaintext[protocol]
     }
-    let series = this.#byPeer.get(peer)
+    const byPeer = this.#byPeer[protocol]
+    let series = byPeer.get(peer)
     if (series === undefined) {
-      series = this.#table.of(this.#inboundLabels(peer))
-      this.#byPeer.set(peer, series)
+      series = this.#table.of(this.#inboundLabels(peer), protocol)
+      byPeer.set(peer, series)
     }
     return series
   }
@@ -146,7 +149,6 @@ export class Metrics {
       destination_principal: peer === null ? 'unknown' : this.#principal,
       destination_app: labels.app ?? service,
       destination_version: known(labels.version),
-      request_protocol: 'http',
       connection_security_policy: peer === null ? 'none' : 'mutual_tls',
     }
   }

@@ -6,8 +6,12 @@ export const DURATION_BOUNDS: readonly number[] = [
 
 export type Labels = Readonly<Record<string, string>>
 
+/** `request_protocol` of Istio's metrics. */
+export type Protocol = 'http' | 'grpc'
+
 /** Counts and durations of the requests of one label set and one (code, flags): all that a request costs is here. */
 export class CodeSeries {
+  /** HTTP status, or that of gRPC in a series of gRPC. */
   readonly code: number
   readonly flags: string
   count = 0
@@ -32,11 +36,21 @@ export class CodeSeries {
 /** The requests of one label set, by code and flags. Lives as long as the process: a counter never goes back. */
 export class RequestSeries {
   readonly labels: Labels
+  readonly protocol: Protocol
   readonly #byCode: (CodeSeries | undefined)[] = new Array(600)
   readonly #flagged = new Map<string, CodeSeries>()
 
-  constructor(labels: Labels) {
-    this.labels = labels
+  constructor(labels: Labels, protocol: Protocol) {
+    this.labels = { ...labels, request_protocol: protocol }
+    this.protocol = protocol
+  }
+
+  /** Labels of one of its codes; Istio's server of gRPC answers 200 whatever the call's own status is. */
+  codeLabels({ code, flags }: CodeSeries): Labels {
+    const response_flags = flags === '' ? '-' : flags
+    return this.protocol === 'http'
+      ? { response_code: String(code), response_flags }
+      : { response_code: '200', grpc_response_status: String(code), response_flags }
   }
 
   /** Neither allocates nor hashes but for the first time of a code. */
@@ -69,11 +83,11 @@ export class RequestSeries {
 export class SeriesTable {
   readonly #byKey = new Map<string, RequestSeries>()
 
-  of(labels: Labels): RequestSeries {
-    const key = JSON.stringify(labels)
+  of(labels: Labels, protocol: Protocol): RequestSeries {
+    const key = protocol + JSON.stringify(labels)
     let series = this.#byKey.get(key)
     if (series === undefined) {
-      series = new RequestSeries(labels)
+      series = new RequestSeries(labels, protocol)
       this.#byKey.set(key, series)
     }
     return series

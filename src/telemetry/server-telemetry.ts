@@ -1,4 +1,5 @@
 import {
+  type Attributes,
   type Context,
   context,
   propagation,
@@ -14,11 +15,15 @@ import { type CallContext, callContext, type Hop } from './context.ts'
 import { newRequestId } from './ids.ts'
 import type { Metrics } from './metrics.ts'
 import { activeTracer, remoteParent } from './otel.ts'
+import { isServerError, rpcAttributes, rpcName } from './rpc-semantics.ts'
 import { methodName, splitAuthority, withoutQuery } from './semantics.ts'
+import type { Protocol } from './series.ts'
 import { isSampled, isTraceparent, traceparentOfB3 } from './traceparent.ts'
 
 /** What telemetry reads of an inbound request, before anything was decided about it. */
 export interface RequestHead {
+  /** Absent = HTTP. A request of gRPC ends with its status of gRPC in the place of HTTP's. */
+  readonly protocol?: 'grpc'
   readonly method: string
   readonly authority: string
   /** With query. */
@@ -50,7 +55,10 @@ export interface ServerTelemetry {
   start(head: RequestHead): ServerRequest
   /** Calls `handler(a, b)` such that the calls which it makes, now and later, carry the trace. */
   run<A, B>(request: ServerRequest, handler: (a: A, b: B) => void, a: A, b: B): void
-  /** `status` 0 = the client went away before the head. `flags`: Envoy's response flags, '' or '-' = none. */
+  /**
+   * `status` 0 = the client went away before the head; of gRPC: the call's own status (1 when the client went away). `flags`:
+   * Envoy's response flags, '' or '-' = none.
+   */
   end(request: ServerRequest, status: number, flags: string): void
 }
 
@@ -72,8 +80,10 @@ class Inflight implements ServerRequest {
   readonly peer: Peer | null
   readonly remoteAddress: string
   readonly startedAt: number
+  readonly protocol: Protocol
 
   constructor(head: RequestHead, now: number) {
+    this.protocol = head.protocol ?? 'http'
     const given = head.header('traceparent')
     this.b3 = b3Of(head)
     if (isTraceparent(given)) {
@@ -112,9 +122,13 @@ export function createServerTelemetry(metrics: Metrics, clock: Clock): ServerTel
     },
 
     end(request, status, flags) {
-      const { peer, startedAt, span } = request as Inflight
-      metrics.inbound(peer).record(status, flags === '-' ? '' : flags, clock.now() - startedAt)
+      const { peer, startedAt, span, protocol } = request as Inflight
+      metrics.inbound(peer, protocol).record(status, flags === '-' ? '' : flags, clock.now() - startedAt)
       if (span === null) return
+      if (protocol === 'grpc') {
+        endRpc(span, status)
+        return
+      }
       if (status !== 0) span.setAttribute('http.response.status_code', status)
       if (status >= 500 || status === 0) {
         span.setAttribute('error.type', status === 0 ? 'cancelled' : String(status))
@@ -123,6 +137,15 @@ export function createServerTelemetry(metrics: Metrics, clock: Clock): ServerTel
       span.end()
     },
   }
+}
+
+function endRpc(span: Span, grpcStatus: number): void {
+  span.setAttribute('rpc.grpc.status_code', grpcStatus)
+  if (isServerError(grpcStatus)) {
+    span.setAttribute('error.type', String(grpcStatus))
+    span.setStatus({ code: SpanStatusCode.ERROR })
+  }
+  span.end()
 }
 
 function b3Of(head: RequestHead): readonly string[] | null {
@@ -135,10 +158,23 @@ function b3Of(head: RequestHead): readonly string[] | null {
   return found
 }
 
+function httpSpan(head: RequestHead): { name: string; attributes: Attributes } {
+  const { method, original } = methodName(head.method)
+  const attributes: Attributes = { 'http.request.method': method, 'url.scheme': 'http' }
+  if (original !== null) attributes['http.request.method_original'] = original
+  // Without the query: it may hold secrets.
+  attributes['url.path'] = withoutQuery(head.path)
+  return { name: original === null ? method : 'HTTP', attributes }
+}
+
+function rpcSpan({ path }: RequestHead): { name: string; attributes: Attributes } {
+  return { name: rpcName(path), attributes: rpcAttributes(path) }
+}
+
 /** Lets the propagators that the app chose read what we do not: its baggage, above all. */
 const headGetter = { get: (head: RequestHead, name: string) => head.header(name.toLowerCase()), keys: () => [] }
 
-/** OpenTelemetry semantic conventions for HTTP 1.x, "HTTP server". */
+/** OpenTelemetry semantic conventions for HTTP 1.x, "HTTP server", or for gRPC. */
 function startSpan(request: Inflight, head: RequestHead): void {
   // The app's own instrumentation of node:http was first: its span is the parent of what the handler does.
   const active = context.active()
@@ -147,20 +183,16 @@ function startSpan(request: Inflight, head: RequestHead): void {
     request.otel = active
     return
   }
-  const { method, original } = methodName(head.method)
+  const { name, attributes } = head.protocol === 'grpc' ? rpcSpan(head) : httpSpan(head)
   const server = splitAuthority(head.authority, 80)
   const remote = request.traceparent === '' ? ROOT_CONTEXT : remoteParent(request.traceparent)
   const parent = propagation.extract(remote, head, headGetter)
   const span = activeTracer()!.startSpan(
-    original === null ? method : 'HTTP',
+    name,
     {
       kind: SpanKind.SERVER,
       attributes: {
-        'http.request.method': method,
-        ...(original === null ? {} : { 'http.request.method_original': original }),
-        // Without the query: it may hold secrets.
-        'url.path': withoutQuery(head.path),
-        'url.scheme': 'http',
+        ...attributes,
         'server.address': server.host,
         'server.port': server.port,
         'client.address': head.remoteAddress,

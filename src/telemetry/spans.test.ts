@@ -70,6 +70,49 @@ afterEach(() => void recorded.splice(0))
 afterAll(() => sdk.shutdown())
 
 describe('with a tracer provider', () => {
+  it('calls of gRPC are named and described as such, and end with its status', () => {
+    const path = '/shop.Payments/Charge'
+    const head = { method: 'POST', authority: 'orders', path, peer: null, remoteAddress: '10.1.1.1' }
+    const request = telemetry.start({ ...head, protocol: 'grpc', header: () => undefined })
+    const call = during(request, () => startCall({}, path, 'grpc'))
+    const first = startAttempt(call)
+    endAttempt(first.attempt, 200, Kind.Response, 14)
+    const second = startAttempt(call, first.attempt)
+    endAttempt(second.attempt, 200, Kind.Response, 0)
+    telemetry.end(request, 5, '')
+    const [failed, repeated, server] = recorded
+    expect(failed).toMatchObject({ name: 'shop.Payments/Charge', kind: SpanKind.CLIENT })
+    expect(failed!.status).toEqual({ code: SpanStatusCode.ERROR })
+    expect(failed!.attributes).toEqual({
+      'rpc.system': 'grpc',
+      'rpc.service': 'shop.Payments',
+      'rpc.method': 'Charge',
+      'rpc.grpc.status_code': 14,
+      'error.type': '14',
+      'server.address': 'payments',
+      'server.port': 8080,
+      'network.peer.address': '10.0.0.7',
+      'network.peer.port': 8443,
+    })
+    expect(repeated!.status).toEqual({ code: SpanStatusCode.UNSET })
+    expect(repeated!.attributes).toMatchObject({ 'rpc.grpc.status_code': 0, 'previous-rpc-attempts': 1 })
+    // NOT_FOUND is the caller's affair.
+    expect(server).toMatchObject({ name: 'shop.Payments/Charge', status: { code: SpanStatusCode.UNSET } })
+    expect(server!.attributes).toMatchObject({ 'rpc.method': 'Charge', 'rpc.grpc.status_code': 5 })
+    expect(server!.attributes).not.toHaveProperty(['http.request.method'])
+  })
+
+  it.each([
+    [1, SpanStatusCode.UNSET],
+    [2, SpanStatusCode.ERROR],
+    [7, SpanStatusCode.UNSET],
+    [13, SpanStatusCode.ERROR],
+  ])('a server span of status %i', (status, code) => {
+    const head = { method: 'POST', authority: 'orders', path: '/a.B/C', peer: null, remoteAddress: '10.1.1.1' }
+    telemetry.end(telemetry.start({ ...head, protocol: 'grpc', header: () => undefined }), status, '')
+    expect(recorded[0]!.status).toEqual({ code })
+  })
+
   it('server span, client span and wire are one chain, although the app forwards nothing', () => {
     const remote = newTraceparent(true)
     const request = receive({ traceparent: remote, tracestate: 'vendor=1' })

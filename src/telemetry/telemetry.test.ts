@@ -91,7 +91,12 @@ class ScriptedAttempt extends Attempt {
   override start(): void {
     const status = this.script(this.host.spec.address)
     if (status === 0) this.end(Kind.ConnectFailure, null)
-    else if (this.head(status, -1)) this.end(Kind.Response, null)
+    else if (this.call.exchange.protocol === 'grpc') {
+      if (!this.head(200, 0)) return
+      // Its status comes after its messages.
+      this.grpcStatus = status
+      this.end(Kind.Response, null)
+    } else if (this.head(status, -1)) this.end(Kind.Response, null)
   }
   override abort(): void {}
 }
@@ -110,8 +115,9 @@ afterEach(() => {
   telemetry.close()
 })
 
-function call(script: (host: string) => number): void {
+function call(script: (host: string) => number, protocol?: 'grpc'): void {
   const exchange: Exchange = {
+    ...(protocol === undefined ? {} : { protocol }),
     method: 'GET',
     authority: 'payments',
     path: '/',
@@ -139,6 +145,18 @@ const rows = async (metric: string) =>
     }))
 
 describe('the telemetry of calls', () => {
+  it("counts calls of gRPC by the status they end with, the mesh's own too", async () => {
+    call(() => 5, 'grpc')
+    call(() => 0, 'grpc')
+    const statuses = (await telemetry.scrape()).body
+      .match(/istio_requests_total\{.*/g)
+      ?.map((line) => [/grpc_response_status="(.*?)"/.exec(line)?.[1], /response_flags="(.*?)"/.exec(line)?.[1]])
+    expect(statuses).toEqual([
+      ['5', '-'],
+      ['14', 'UF,URX'],
+    ])
+  })
+
   it('counts a call once, with the host that answered, however many were tried', async () => {
     call(() => 200)
     call(() => 200)

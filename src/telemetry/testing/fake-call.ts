@@ -5,8 +5,9 @@ import { clientTracing } from '../client-tracing.ts'
 import { carriedBit, propagate, replacedBits } from '../propagate.ts'
 
 /** A call as far as tracing looks at it, started in the context that is active now. */
-export function startCall(headers: Record<string, string> = {}, path = '/charge?card=1'): Call {
-  const exchange = { method: 'GET', authority: 'payments:8080', path, header: (name: string) => headers[name] }
+export function startCall(headers: Record<string, string> = {}, path = '/charge?card=1', protocol?: 'grpc'): Call {
+  const header = (name: string) => headers[name]
+  const exchange = { method: 'GET', authority: 'payments:8080', path, header, protocol }
   const call = { exchange, trace: null, own: headers } as unknown as Call
   clientTracing.callStart(call)
   return call
@@ -24,6 +25,7 @@ export function startAttempt(
     number: (previous?.number ?? 0) + 1,
     kind: Kind.Pending,
     status: 0,
+    grpcStatus: -1,
     traceparent: null,
     tracestate: null,
     trace: null,
@@ -48,8 +50,9 @@ export function startAttempt(
 }
 
 /** Ends an attempt with an answer, or with the kind of its failure when `status` is 0. */
-export function endAttempt(attempt: Attempt, status: number, kind: Kind = Kind.Response): void {
+export function endAttempt(attempt: Attempt, status: number, kind: Kind = Kind.Response, grpcStatus = -1): void {
   attempt.status = status
+  attempt.grpcStatus = grpcStatus
   attempt.kind = kind
   clientTracing.attemptEnd(attempt)
 }
