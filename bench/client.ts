@@ -1,59 +1,11 @@
 /** A client process: one variant, measured when told. */
-import { PerformanceObserver, performance } from 'node:perf_hooks'
-import type { ClientSetup, Round, RoundResult } from './protocol.ts'
-import { quantile } from './statistics.ts'
+import { measureWhenTold } from './measured.ts'
+import type { ClientSetup } from './protocol.ts'
 import { createRequester } from './variants.ts'
 
-type Requester = () => Promise<string>
-
-let collections = 0
-new PerformanceObserver((list) => {
-  collections += list.getEntries().length
-}).observe({ entryTypes: ['gc'] })
-
-async function loop(request: Requester, round: Round, latencies: Float64Array): Promise<void> {
-  let next = 0
-  const worker = async () => {
-    while (next < round.requests) {
-      const index = next++
-      const begin = performance.now()
-      await request()
-      latencies[index] = performance.now() - begin
-    }
-  }
-  await Promise.all(Array.from({ length: round.concurrency }, worker))
-}
-
-async function measure(request: Requester, round: Round): Promise<RoundResult> {
-  const latencies = new Float64Array(round.requests)
-  if (round.bytes) globalThis.gc?.()
-  // The observer hears of a collection in a later turn.
-  await new Promise((resolve) => setTimeout(resolve, 20))
-  collections = 0
-  const heapBefore = process.memoryUsage().heapUsed
-  const cpuBefore = process.cpuUsage()
-  const begin = performance.now()
-  await loop(request, round, latencies)
-  const wall = performance.now() - begin
-  const cpu = process.cpuUsage(cpuBefore)
-  const heapAfter = process.memoryUsage().heapUsed
-  await new Promise((resolve) => setTimeout(resolve, 20))
-  const sorted = [...latencies]
-  return {
-    cpuUs: (cpu.user + cpu.system) / round.requests,
-    requestsPerSecond: round.requests / (wall / 1000),
-    p50Ms: quantile(sorted, 0.5),
-    p99Ms: quantile(sorted, 0.99),
-    bytes: round.bytes && collections === 0 ? (heapAfter - heapBefore) / round.requests : null,
-  }
-}
-
-process.once('message', async (setup: ClientSetup) => {
+measureWhenTold(async (setup: ClientSetup) => {
   const request = await createRequester(setup)
   const body = await request()
   if (body.length < 1_000) throw new Error(`${setup.variant}: unexpected answer ${body}`)
-  process.on('message', async (round: Round) => {
-    process.send!(await measure(request, round))
-  })
-  process.send!('ready')
+  return request
 })
