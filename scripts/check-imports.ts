@@ -19,8 +19,15 @@ const layers: readonly (readonly [prefix: string, allowed: readonly string[]])[]
   ['src/telemetry/', ['src/engine/', 'src/model/', 'src/errors.ts']],
   ['src/dns/', ['src/xds/', 'src/model/', 'src/errors.ts']],
   ['src/registry/', ['src/model/', 'src/gen/', 'src/errors.ts']],
-  ['src/http/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
-  ['src/grpc/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
+  ['src/transport/', ['src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts']],
+  [
+    'src/http/',
+    ['src/transport/', 'src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts'],
+  ],
+  [
+    'src/grpc/',
+    ['src/transport/', 'src/engine/', 'src/identity/', 'src/telemetry/', 'src/match/', 'src/model/', 'src/errors.ts'],
+  ],
   // A whole mesh in memory: both planes.
   ['src/testing/', ['src/', 'control-plane/']],
   // The control plane in this process: types, and one dynamic import.

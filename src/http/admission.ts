@@ -8,12 +8,12 @@ import { REPEAT_HEADER } from '../engine/retry-tree.ts'
 import type { Clock } from '../model/clock.ts'
 import { callContext, noContext } from '../telemetry/context.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
-import { EXPECTED_HEADER, PRIORITY_HEADER, priorityOf } from './hop-headers.ts'
+import { EXPECTED_HEADER, PRIORITY_HEADER, priorityOf } from '../transport/hop-headers.ts'
+import { UnderWay } from '../transport/under-way.ts'
 import { InboundExchange } from './inbound-exchange.ts'
 import { getPeer } from './peer.ts'
 import { type BadHead, cleanHead, setHeader } from './request-head.ts'
 import { isSurplus } from './surplus.ts'
-import { UnderWay } from './under-way.ts'
 
 export interface AdmissionOptions {
   readonly inbound: () => Inbound | undefined

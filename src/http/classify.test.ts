@@ -2,7 +2,8 @@ import { errors } from 'undici'
 import { describe, expect, it } from 'vitest'
 import { Kind } from '../engine/outcome.ts'
 import { InmeshError } from '../errors.ts'
-import { classifyConnect, classifyRequest } from './classify.ts'
+import { classifyConnect } from '../transport/connect-failure.ts'
+import { classifyRequest } from './classify.ts'
 
 function coded(code: string, message = code): Error {
   return Object.assign(new Error(message), { code })

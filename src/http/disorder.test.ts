@@ -8,7 +8,7 @@ import { call, meshClient, type ServiceSpec } from '../../test/support/mesh-clie
 import { until } from '../../test/support/mesh-http.ts'
 import { freePorts } from '../../test/support/ports.ts'
 import { Xoshiro } from '../engine/random.ts'
-import { loadOf } from './cluster-load.ts'
+import { loadOf } from '../transport/cluster-load.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {

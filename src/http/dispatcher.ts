@@ -8,14 +8,14 @@ import type { TimerWheel } from '../engine/time.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
 import { callContext, type Hop, PrioritizedHop } from '../telemetry/context.ts'
+import { HeldCalls } from '../transport/held-calls.ts'
+import { UnderWay } from '../transport/under-way.ts'
 import { Coalescer } from './coalesce.ts'
 import { HttpExchange } from './exchange.ts'
 import { healthProbe } from './health-probe.ts'
-import { HeldCalls } from './held-calls.ts'
 import { HttpHostLink } from './host-link.ts'
 import { rejectionReply } from './local-reply.ts'
 import { SilenceWatch } from './silence-watch.ts'
-import { UnderWay } from './under-way.ts'
 
 export interface MeshDispatcherOptions {
   readonly engine: Engine
@@ -78,7 +78,7 @@ export class MeshDispatcher extends Dispatcher {
   private readonly forgetLink = (link: HttpHostLink) => this.links.delete(link)
   private readonly authorities = new Map<string, string | null>()
   private readonly underWay = new UnderWay<HttpExchange>()
-  private readonly held: HeldCalls
+  private readonly held: HeldCalls<HttpExchange>
   private state: 'open' | 'closing' | 'closed' = 'open'
   private readonly whenIdle: (() => void)[] = []
 
@@ -88,7 +88,7 @@ export class MeshDispatcher extends Dispatcher {
     this.clock = options.clock
     this.wheel = options.engine.wheel
     this.silence = new SilenceWatch(this.wheel, this.underWay)
-    this.held = new HeldCalls(this.wheel, (exchange) => exchange.reply(rejectionReply(noConfiguration)))
+    this.held = new HeldCalls<HttpExchange>(this.wheel, (exchange) => exchange.reply(rejectionReply(noConfiguration)))
     this.identity = options.identity
     options.engine.probe = healthProbe(options.identity)
     this.want = options.want

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Attempt } from '../engine/attempt.ts'
 import type { CallContext } from '../telemetry/context.ts'
-import { headerList, headerOf, isMeshHeader, requestHeaders } from './headers.ts'
+import { isMeshHeader } from '../transport/hop-headers.ts'
+import { headerList, headerOf, requestHeaders } from './headers.ts'
 
 function attempt(traceparent: string | null = null, context: Partial<CallContext> | null = null): Attempt {
   const trace =

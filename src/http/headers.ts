@@ -2,6 +2,7 @@ import type { Dispatcher } from 'undici'
 import type { Attempt } from '../engine/attempt.ts'
 import { overrideNames } from '../engine/overrides.ts'
 import { carriedBit, propagate, replacedBits } from '../telemetry/propagate.ts'
+import { isMeshHeader } from '../transport/hop-headers.ts'
 
 /** Request headers as undici's callers give them, iterables already read. */
 export type HeaderList = readonly (string | readonly string[] | undefined)[] | Readonly<Record<string, HeaderValue>>
@@ -175,21 +176,6 @@ function fateOf(name: string): number {
     default:
   }
   return isMeshHeader(name) ? Fate.drop : Fate.keep
-}
-
-/** Whether a header is one by which mesh proxies talk to each other; in any case. */
-export function isMeshHeader(name: string): boolean {
-  if ((name.charCodeAt(0) | 0x20) !== 0x78 || name.charCodeAt(1) !== 0x2d) return false
-  const third = name.charCodeAt(2) | 0x20
-  // e, f, i
-  if (third !== 0x65 && third !== 0x66 && third !== 0x69) return false
-  const lower = name.toLowerCase()
-  return (
-    lower.startsWith('x-inmesh-') ||
-    lower.startsWith('x-envoy-') ||
-    lower.startsWith('x-istio-') ||
-    lower === 'x-forwarded-client-cert'
-  )
 }
 
 /** Takes out what the `Connection` header lists, wherever it stood. */

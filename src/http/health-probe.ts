@@ -6,10 +6,11 @@ import type { HostRuntime } from '../engine/host.ts'
 import { InmeshError } from '../errors.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { HealthCheckSpec } from '../model/cluster.ts'
-import { dial } from './connect.ts'
+import { dial } from '../transport/connect.ts'
+import { PRIORITY_HEADER } from '../transport/hop-headers.ts'
+import { allowedIds, externalOf, isSecure } from '../transport/peer-rules.ts'
 import { grpcHealth } from './grpc-health.ts'
-import { PRIORITY_HEADER } from './hop-headers.ts'
-import { allowedIds, externalOf, isSecure } from './host-link.ts'
+import { protocolsOf } from './host-link.ts'
 
 type HttpCheck = Extract<HealthCheckSpec['how'], { kind: 'http' }>
 type Report = (result: CheckResult) => void
@@ -24,7 +25,7 @@ export function healthProbe(identity: IdentityState | null): HealthProbe {
     if (secure && identity === null) return null
     let external: ReturnType<typeof externalOf>
     try {
-      external = externalOf(host.spec, cluster.spec)
+      external = externalOf(host.spec, cluster.spec, protocolsOf(cluster.spec))
     } catch (error) {
       // A file of ours cannot be read: that is not the host's fault.
       if (error instanceof InmeshError) return null

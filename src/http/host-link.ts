@@ -1,5 +1,4 @@
 import type { Socket } from 'node:net'
-import type { ConnectionOptions } from 'node:tls'
 import type { ClusterRuntime } from '../engine/cluster.ts'
 import type { HostLink, HostRuntime } from '../engine/host.ts'
 import { Kind } from '../engine/outcome.ts'
@@ -8,12 +7,12 @@ import { InmeshError } from '../errors.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { ClusterSpec, EndpointSpec } from '../model/cluster.ts'
 import type { Peer } from '../model/peer.ts'
+import { type ClusterLoad, loadOf } from '../transport/cluster-load.ts'
+import { dial } from '../transport/connect.ts'
+import { classifyConnect, type Failure } from '../transport/connect-failure.ts'
+import { allowedIds, externalOf, isSecure } from '../transport/peer-rules.ts'
 import type { HttpAttempt } from './attempt.ts'
-import { classifyConnect, type Failure } from './classify.ts'
-import { type ClusterLoad, loadOf } from './cluster-load.ts'
-import { dial } from './connect.ts'
 import { Connection } from './connection.ts'
-import { externalTlsOptions } from './external-tls.ts'
 
 const H2_FIRST = ['h2', 'http/1.1']
 const H1_ONLY = ['http/1.1']
@@ -263,7 +262,7 @@ export class HttpHostLink implements HostLink {
           timeoutMs: this.clusterSpec.connectTimeoutMs,
           identity: this.secure ? this.identity : null,
           allowedIds: this.allowedIds,
-          external: externalOf(this.spec, this.clusterSpec),
+          external: externalOf(this.spec, this.clusterSpec, protocolsOf(this.clusterSpec)),
           protocols: protocolsOf(this.clusterSpec),
         },
         (error, socket, peer) => {
@@ -339,24 +338,4 @@ export class HttpHostLink implements HostLink {
 /** What ALPN offers, best first. */
 export function protocolsOf({ protocol }: ClusterSpec): readonly string[] {
   return protocol === 'h2' ? H2_FIRST : H1_ONLY
-}
-
-/** TLS to an endpoint outside the mesh; undefined = none. */
-export function externalOf(endpoint: EndpointSpec, cluster: ClusterSpec): ConnectionOptions | undefined {
-  const { mode, external } = cluster.tls
-  return mode === 'external' && external !== undefined
-    ? externalTlsOptions(external, endpoint, protocolsOf(cluster))
-    : undefined
-}
-
-/** Is the endpoint dialled with mutual TLS? */
-export function isSecure(endpoint: EndpointSpec, cluster: ClusterSpec): boolean {
-  if (cluster.tls.mode === 'auto') return endpoint.tlsMode === 'mtls'
-  return cluster.tls.mode === 'mtls'
-}
-
-/** Who may answer; undefined = any id of a known trust domain. */
-export function allowedIds(endpoint: EndpointSpec, cluster: ClusterSpec): ReadonlySet<string> | undefined {
-  if (endpoint.spiffeId !== null) return new Set([endpoint.spiffeId])
-  return cluster.tls.allowedIds.length === 0 ? undefined : new Set(cluster.tls.allowedIds)
 }

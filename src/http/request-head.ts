@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { isMeshHeader } from './headers.ts'
+import { isMeshHeader } from '../transport/hop-headers.ts'
 
 /** Header lines beyond this are refused: 431 (Envoy's default max_headers_count is 100). */
 export const MAX_HEADER_LINES = 100

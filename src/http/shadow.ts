@@ -5,9 +5,10 @@ import type { Route } from '../engine/route.ts'
 import { callContext } from '../telemetry/context.ts'
 import { newTraceparent } from '../telemetry/ids.ts'
 import { isTraceparent, unsampled } from '../telemetry/traceparent.ts'
+import { isMeshHeader } from '../transport/hop-headers.ts'
 import { AnswerDigest, DIGEST_LIMIT } from './answer-digest.ts'
 import type { HttpExchange } from './exchange.ts'
-import { flatHeaders, isMeshHeader } from './headers.ts'
+import { flatHeaders } from './headers.ts'
 
 type Controller = Dispatcher.DispatchController
 type Body = Dispatcher.DispatchOptions['body']

@@ -26,3 +26,18 @@ export function tellPeer(headers: string[], attempt: Attempt): void {
   const ms = attempt.remainingMs(call.now)
   if (ms !== Number.POSITIVE_INFINITY) headers.push(EXPECTED_HEADER, String(Math.max(1, Math.floor(ms))))
 }
+
+/** Whether a header is one by which mesh proxies talk to each other; in any case. */
+export function isMeshHeader(name: string): boolean {
+  if ((name.charCodeAt(0) | 0x20) !== 0x78 || name.charCodeAt(1) !== 0x2d) return false
+  const third = name.charCodeAt(2) | 0x20
+  // e, f, i
+  if (third !== 0x65 && third !== 0x66 && third !== 0x69) return false
+  const lower = name.toLowerCase()
+  return (
+    lower.startsWith('x-inmesh-') ||
+    lower.startsWith('x-envoy-') ||
+    lower.startsWith('x-istio-') ||
+    lower === 'x-forwarded-client-cert'
+  )
+}

@@ -1,14 +1,18 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { TimerNode, type TimerWheel } from '../engine/time.ts'
-import type { HttpExchange } from './exchange.ts'
+
+/** What waits: it knows what configuration it waits for. */
+export interface Holdable {
+  readonly authority: string
+}
 
 /** Calls that wait for the configuration of their authority. */
-export class HeldCalls {
+export class HeldCalls<T extends Holdable> {
   private readonly wheel: TimerWheel
-  private readonly tooLong: (exchange: HttpExchange) => void
-  private readonly byAuthority = new Map<string, Map<HttpExchange, Held>>()
+  private readonly tooLong: (exchange: T) => void
+  private readonly byAuthority = new Map<string, Map<T, Held<T>>>()
 
-  constructor(wheel: TimerWheel, tooLong: (exchange: HttpExchange) => void) {
+  constructor(wheel: TimerWheel, tooLong: (exchange: T) => void) {
     this.wheel = wheel
     this.tooLong = tooLong
   }
@@ -18,8 +22,8 @@ export class HeldCalls {
   }
 
   /** @returns it is the first of its authority: configuration must be asked for */
-  add(exchange: HttpExchange, until: number): boolean {
-    const held = new Held(exchange, this.tooLong)
+  add(exchange: T, until: number): boolean {
+    const held = new Held<T>(exchange, this.tooLong)
     this.wheel.arm(held, until)
     const waiting = this.byAuthority.get(exchange.authority)
     if (waiting === undefined) this.byAuthority.set(exchange.authority, new Map([[exchange, held]]))
@@ -28,7 +32,7 @@ export class HeldCalls {
   }
 
   /** The call ended otherwise. */
-  remove(exchange: HttpExchange): void {
+  remove(exchange: T): void {
     const waiting = this.byAuthority.get(exchange.authority)
     const held = waiting?.get(exchange)
     if (waiting === undefined || held === undefined) return
@@ -38,7 +42,7 @@ export class HeldCalls {
   }
 
   /** Lets all calls of an authority go on, each in the context of whoever made it: its trace hangs on that. */
-  release(authority: string, goOn: (exchange: HttpExchange) => void): void {
+  release(authority: string, goOn: (exchange: T) => void): void {
     const waiting = this.byAuthority.get(authority)
     if (waiting === undefined) return
     this.byAuthority.delete(authority)
@@ -49,12 +53,12 @@ export class HeldCalls {
   }
 }
 
-class Held extends TimerNode {
+class Held<T> extends TimerNode {
   readonly scope = AsyncLocalStorage.snapshot()
-  private readonly exchange: HttpExchange
-  private readonly tooLong: (exchange: HttpExchange) => void
+  private readonly exchange: T
+  private readonly tooLong: (exchange: T) => void
 
-  constructor(exchange: HttpExchange, tooLong: (exchange: HttpExchange) => void) {
+  constructor(exchange: T, tooLong: (exchange: T) => void) {
     super()
     this.exchange = exchange
     this.tooLong = tooLong
