@@ -1,4 +1,7 @@
 import { describeForeignClient } from './support/foreign-client-cases.ts'
-import { grpcCore } from './support/toolchains.ts'
+import { describeForeignServer } from './support/foreign-server-cases.ts'
+import { asServer, grpcCore } from './support/toolchains.ts'
 
-describeForeignClient(await grpcCore(), { earlyRouteTimeouts: true })
+const peer = await grpcCore()
+describeForeignClient(peer, { earlyRouteTimeouts: true })
+describeForeignServer(asServer(peer))

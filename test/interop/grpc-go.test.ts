@@ -1,5 +1,8 @@
 import { describeForeignClient } from './support/foreign-client-cases.ts'
-import { grpcGo } from './support/toolchains.ts'
+import { describeForeignServer } from './support/foreign-server-cases.ts'
+import { asServer, grpcGo } from './support/toolchains.ts'
 
 // Building it for the first time takes a minute or two.
-describeForeignClient(await grpcGo())
+const peer = await grpcGo()
+describeForeignClient(peer)
+describeForeignServer(asServer(peer))

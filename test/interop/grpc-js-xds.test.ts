@@ -1,4 +1,7 @@
 import { describeForeignClient } from './support/foreign-client-cases.ts'
-import { grpcJsXds } from './support/toolchains.ts'
+import { describeForeignServer } from './support/foreign-server-cases.ts'
+import { asServer, grpcJsXds } from './support/toolchains.ts'
 
-describeForeignClient(grpcJsXds())
+const peer = grpcJsXds()
+describeForeignClient(peer)
+describeForeignServer(asServer(peer))

@@ -1,5 +1,5 @@
 // Calls test.Echo/WhoAreYou through grpc-go's xds resolver as lines of JSON on stdin say; answers in lines of JSON.
-// The protocol is described in ../support/foreign-client.ts.
+// The protocol is described in ../support/foreign-client.ts. With a port as argument it is a server instead.
 package main
 
 import (
@@ -117,6 +117,9 @@ func run(o order) result {
 }
 
 func main() {
+	if len(os.Args) > 1 {
+		serve(os.Args[1])
+	}
 	var lock sync.Mutex
 	out := json.NewEncoder(os.Stdout)
 	lines := bufio.NewScanner(os.Stdin)

@@ -215,6 +215,36 @@ function withControlPlane(peer: Peer, quirks: Quirks): void {
     await mesh.synced()
   })
 
+  it('injects the faults of a VirtualService: aborts, and delays before them', async () => {
+    await mesh.serve('faulty', 'faulty')
+    const match = (value: string) => `match: [{ headers: { x-fault: { exact: ${value} } } }]`
+    const to = 'route: [{ destination: { host: faulty } }]'
+    const always = 'percentage: { value: 100 }'
+    await mesh.apply(
+      resource(
+        'VirtualService',
+        'faulty',
+        `{ hosts: [faulty], http: [
+          { ${match('abort')}, fault: { abort: { grpcStatus: NOT_FOUND, ${always} } }, ${to} },
+          { ${match('delay')}, fault: { delay: { fixedDelay: 400ms, ${always} } }, ${to} },
+          { ${match('both')}, fault: { delay: { fixedDelay: 400ms, ${always} }, abort: { httpStatus: 403, ${always} } }, ${to} },
+          { ${to} }] }`,
+      ),
+    )
+    const faulty = (value: string) =>
+      mesh.client.call({ target: 'xds:///faulty', metadata: { 'x-fault': value }, deadlineMs: 5_000 })
+    await warm('xds:///faulty', ['faulty'])
+    expect((await faulty('abort')).codes).toEqual({ 5: 1 })
+    const delayed = await faulty('delay')
+    expect(delayed.answers).toEqual({ faulty: 1 })
+    expect(delayed.ms).toBeGreaterThanOrEqual(395)
+    const both = await faulty('both')
+    expect(both.codes).toEqual({ 7: 1 })
+    expect(both.ms).toBeGreaterThanOrEqual(395)
+    expect((await faulty('none')).answers).toEqual({ faulty: 1 })
+    await mesh.synced()
+  })
+
   it('keeps the limit of requests in flight', async () => {
     await mesh.serve('limited', 'limited')
     await mesh.apply(

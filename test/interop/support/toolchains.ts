@@ -43,7 +43,9 @@ export async function grpcGo(): Promise<Peer> {
   const name = 'grpc-go'
   if (!(await inPath('go'))) return { name, start: { missing: 'no go in PATH' } }
   const module = join(sources, 'go')
-  const files = await Promise.all(['go.mod', 'go.sum', 'main.go'].map((file) => readFile(join(module, file), 'utf8')))
+  const files = await Promise.all(
+    ['go.mod', 'go.sum', 'main.go', 'server.go'].map((file) => readFile(join(module, file), 'utf8')),
+  )
   const binary = join(cache, `grpc-go-${hashOf(files)}`)
   if (!existsSync(binary)) {
     await mkdir(cache, { recursive: true })
@@ -55,6 +57,17 @@ export async function grpcGo(): Promise<Peer> {
     await rm(folder, { recursive: true })
   }
   return { name, start: { command: binary, args: [] } }
+}
+
+/** The same libraries as xDS servers: what starts one, with the port as its last argument. */
+export function asServer(peer: Peer): Peer {
+  if ('missing' in peer.start) return peer
+  const { command, args } = peer.start
+  return { name: `${peer.name} as a server`, start: { command, args: args.map(serverFile) } }
+}
+
+function serverFile(file: string): string {
+  return file.replace('grpc_core.py', 'grpc_core_server.py').replace('grpc-js-xds.mjs', 'grpc-js-xds-server.mjs')
 }
 
 /** Comes with `npm ci`. */
