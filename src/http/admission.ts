@@ -9,11 +9,11 @@ import type { Clock } from '../model/clock.ts'
 import { callContext, noContext } from '../telemetry/context.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { EXPECTED_HEADER, PRIORITY_HEADER, priorityOf } from '../transport/hop-headers.ts'
+import { getPeer } from '../transport/peer.ts'
+import { isSurplus } from '../transport/surplus.ts'
 import { UnderWay } from '../transport/under-way.ts'
 import { InboundExchange } from './inbound-exchange.ts'
-import { getPeer } from './peer.ts'
 import { type BadHead, cleanHead, setHeader } from './request-head.ts'
-import { isSurplus } from './surplus.ts'
 
 export interface AdmissionOptions {
   readonly inbound: () => Inbound | undefined

@@ -10,8 +10,8 @@ import { createTestCa } from '../../test/support/test-ca.ts'
 import { Inbound } from '../engine/inbound.ts'
 import { systemClock } from '../model/clock.ts'
 import { type InboundSpec, inboundDefaults, type RbacPolicy } from '../model/inbound.ts'
+import { getPeer } from '../transport/peer.ts'
 import { getAbortSignal } from './abort-signal.ts'
-import { getPeer } from './peer.ts'
 import { createMeshServer, type MeshServer } from './server.ts'
 
 const ca = createTestCa('cluster.local')

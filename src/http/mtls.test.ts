@@ -11,7 +11,7 @@ import { Inbound } from '../engine/inbound.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import { systemClock } from '../model/clock.ts'
 import { inboundDefaults } from '../model/inbound.ts'
-import { getPeer } from './peer.ts'
+import { getPeer } from '../transport/peer.ts'
 import { createMeshServer, type MeshServer } from './server.ts'
 
 const ca = createTestCa('cluster.local')

@@ -14,7 +14,7 @@ import { systemClock } from '../model/clock.ts'
 import { type InboundSpec, inboundDefaults, type RbacPolicy } from '../model/inbound.ts'
 import { callContext, noContext } from '../telemetry/context.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
-import { getPeer } from './peer.ts'
+import { getPeer } from '../transport/peer.ts'
 import { createMeshServer, type MeshServer, type MeshServerOptions, wrapServer } from './server.ts'
 
 const ca = createTestCa('cluster.local')

@@ -6,10 +6,10 @@ import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
 import { type Logger, silentLogger } from '../model/logger.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
+import { ConnectionGate } from '../transport/connection-gate.ts'
+import { watchLoad } from '../transport/loop-lag.ts'
 import { Admission } from './admission.ts'
-import { ConnectionGate } from './connection-gate.ts'
 import { H2Port } from './h2-port.ts'
-import { watchLoopLag } from './loop-lag.ts'
 
 export interface MeshServerOptions {
   /** What is enforced now; undefined = not known yet: connections wait. Asked for every connection and request. */
@@ -43,8 +43,6 @@ const HEADERS_TIMEOUT_MS = 10_000
 /** ms an idle connection is kept. Clients of the mesh give up theirs 2 s earlier, because answers say so (Keep-Alive: timeout). */
 const KEEP_ALIVE_MS = 60_000
 const SWEEP_MS = 1_000
-/** Looks at the event loop, while load is limited, between two looks at which answers have begun. */
-const EASE_TICKS = 10
 /** ms between "close your idle connections" and closing them. */
 const IDLE_GRACE_MS = 50
 
@@ -89,7 +87,12 @@ export class MeshServer {
         else pass('connection', socket)
       },
     })
-    server.on('listening', () => this.watchLoad(options))
+    server.on('listening', () => {
+      server.once(
+        'close',
+        watchLoad(options.inbound, options.clock, () => this.admission.easeStreams()),
+      )
+    })
     server.headersTimeout = HEADERS_TIMEOUT_MS
     server.keepAliveTimeout = KEEP_ALIVE_MS
     this.intercept(pass)
@@ -124,19 +127,6 @@ export class MeshServer {
   close(options: CloseOptions = {}): Promise<void> {
     this.closed ??= this.end(options.graceMs ?? 30_000)
     return this.closed
-  }
-
-  /** Tells the limit of load how late the event loop is, while this server listens. */
-  private watchLoad({ inbound, clock }: MeshServerOptions): void {
-    let ticks = 0
-    const stop = watchLoopLag(clock, (lag, now) => {
-      const shed = inbound()?.runtime.shed
-      if (shed === undefined || shed === null) return
-      shed.nextTurn ??= setImmediate
-      if (shed.limits(lag) && ticks++ % EASE_TICKS === 0) this.admission.easeStreams()
-      shed.tick(lag, now)
-    })
-    this.server.once('close', stop)
   }
 
   private async end(graceMs: number): Promise<void> {

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { getPeer } from '../../src/http/peer.ts'
 import type { Mesh } from '../../src/mesh.ts'
+import { getPeer } from '../../src/transport/peer.ts'
 import { eventually, Shop } from '../support/shop.ts'
 
 const fixture = (name: string) => readFileSync(join(import.meta.dirname, '../fixtures', `${name}.yaml`), 'utf8')

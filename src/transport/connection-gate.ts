@@ -15,7 +15,7 @@ export interface ConnectionGateOptions {
   readonly maxHeld: number
   /** Whether HTTP/2 is offered besides HTTP/1.1. */
   readonly http2: boolean
-  /** A connection that HTTP may read from. */
+  /** A connection that HTTP, or gRPC, may read from. */
   readonly accepted: (socket: Socket, protocol: 'http1' | 'h2') => void
 }
 
