@@ -9,6 +9,7 @@ import { type JoinToken, parseJoinToken } from './identity/join-token.ts'
 import { createCsrSource } from './identity/sources/csr-source.ts'
 import { parseSpiffeId } from './identity/spiffe-id.ts'
 import type { MeshEvents } from './mesh-events.ts'
+import type { MeshLink } from './mesh-link.ts'
 import { type Clock, systemClock } from './model/clock.ts'
 import type { Snapshot } from './model/snapshot.ts'
 import { spiffeIdOf } from './model/workload.ts'
@@ -19,15 +20,18 @@ import { ResourceCache } from './xds/cache.ts'
 import { XdsClient } from './xds/client.ts'
 import { grpcTransport } from './xds/grpc-transport.ts'
 import { workloadNode } from './xds/node.ts'
+import { inboundListenerName } from './xds/proto.ts'
 
 /**
  * All that a process has to do with the control plane: its certificate, its configuration, its registration. Each lives on
  * without it: the certificate until it expires, the configuration from memory and disk, the registration until the process ends.
  */
-export class ControlPlaneLink {
+export class ControlPlaneLink implements MeshLink {
   readonly identity: IdentityState
   readonly xds: XdsClient
   readonly registry: RegistryClient
+  readonly needsIdentity = true
+  readonly refusesServers = null
   readonly #rotation: CertificateRotation
   readonly #stopListening: () => void
   #started: Promise<void> | null = null
@@ -107,6 +111,10 @@ export class ControlPlaneLink {
   /** Why there is no certificate; undefined when there is one or the first attempt is under way. */
   get problem(): string | undefined {
     return this.#rotation.lastFailure?.message
+  }
+
+  inboundName(_bound: unknown, { address, port }: { readonly address: string; readonly port: number }): string {
+    return inboundListenerName(address, port)
   }
 
   async #start(): Promise<void> {

@@ -45,6 +45,7 @@ export type {
   LocalAnswer,
 } from './engine/interceptor.ts'
 export { ConfigError, type ErrorCode, ErrorCodes, formatProblem, InmeshError, type Problem } from './errors.ts'
+export type { ForeignControlPlane } from './foreign.ts'
 export { getAbortSignal } from './http/abort-signal.ts'
 export type { MeshDispatcher } from './http/dispatcher.ts'
 export type { MeshFetch } from './http/fetch/fetch.ts'

@@ -12,11 +12,14 @@ import type { ExplainRequest, Explanation } from './engine/explain/explanation.t
 import type { Interceptor } from './engine/interceptor.ts'
 import { systemRandom } from './engine/random.ts'
 import { InmeshError } from './errors.ts'
+import { ForeignLink } from './foreign-link.ts'
 import { MeshDispatcher } from './http/dispatcher.ts'
 import { type MeshFetch, meshFetch } from './http/fetch/fetch.ts'
 import { createMeshServer, type MeshServer, type MeshServerOptions, wrapServer } from './http/server.ts'
 import { type MeshEventMap, MeshEvents } from './mesh-events.ts'
+import type { MeshLink } from './mesh-link.ts'
 import { systemClock } from './model/clock.ts'
+import type { Snapshot } from './model/snapshot.ts'
 import type { WorkloadInfo } from './model/workload.ts'
 import { type MeshOptions, type ResolvedOptions, resolveOptions } from './options.ts'
 import { Recorder, type Recording, type RecordOptions } from './record.ts'
@@ -25,7 +28,6 @@ import { closeOnSignals } from './signals.ts'
 import { type AdminServer, startAdminServer } from './telemetry/admin-server.ts'
 import { type RunningSdk, startSdk } from './telemetry/start-sdk.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
-import { inboundListenerName } from './xds/proto.ts'
 
 export interface CloseMeshOptions {
   /**
@@ -54,7 +56,7 @@ export class Mesh {
   /** WHATWG fetch through the mesh. What the mesh refuses resolves with 503, 504 or the like, as behind a proxy. */
   readonly fetch: MeshFetch
   readonly #options: ResolvedOptions
-  readonly #link: ControlPlaneLink
+  readonly #link: MeshLink
   readonly #engine: Engine
   readonly #telemetry: Telemetry
   readonly #dns: DnsClusters
@@ -114,7 +116,11 @@ export class Mesh {
         this.#recheck?.()
       },
     })
-    this.#link = new ControlPlaneLink(options, this.#events, (snapshot) => this.#dns.update(snapshot))
+    const onSnapshot = (snapshot: Snapshot) => this.#dns.update(snapshot)
+    this.#link =
+      options.foreign === null
+        ? new ControlPlaneLink(options, this.#events, onSnapshot)
+        : new ForeignLink(options, options.foreign, this.#events, onSnapshot)
     this.dispatcher = new MeshDispatcher({
       engine: this.#engine,
       clock: systemClock,
@@ -301,8 +307,7 @@ export class Mesh {
   explainInbound(ask: InboundAsk, port?: number): InboundExplanation {
     const servers = [...this.#servers].filter(({ endpoint }) => port === undefined || endpoint?.port === port)
     const endpoint = servers.length === 1 ? servers[0]!.endpoint : null
-    const inbound =
-      endpoint === null ? undefined : this.#engine.inbound(inboundListenerName(endpoint.address, endpoint.port))
+    const inbound = endpoint === null ? undefined : this.#engine.inbound(servers[0]!.inboundName)
     if (inbound !== undefined) return explainInbound(inbound, ask)
     const what = endpoint === null ? `${servers.length} servers of this process match` : 'the policy has not come yet'
     throw new InmeshError('ERR_INMESH_INVALID_OPTION', `port is ${port ?? 'not said'}: ${what}`)
@@ -353,14 +358,11 @@ export class Mesh {
   }
 
   #serve(make: (options: MeshServerOptions) => MeshServer): ServedServer {
+    const { refusesServers } = this.#link
+    if (refusesServers !== null) throw new InmeshError('ERR_INMESH_INVALID_OPTION', refusesServers)
     let served: ServedServer
     const server = make({
-      inbound: () => {
-        const { endpoint } = served
-        return endpoint === null
-          ? undefined
-          : this.#engine.inbound(inboundListenerName(endpoint.address, endpoint.port))
-      },
+      inbound: () => (served.endpoint === null ? undefined : this.#engine.inbound(served.inboundName)),
       identity: this.#link.identity,
       clock: systemClock,
       telemetry: this.#telemetry.server,
@@ -368,16 +370,15 @@ export class Mesh {
     })
     served = new ServedServer(server, {
       advertise: this.#options.address,
+      inboundName: (bound, dialled) => this.#link.inboundName(bound, dialled),
       opened: (opened) => {
-        const { address, port } = opened.endpoint!
         this.#servers.add(opened)
-        this.#link.xds.watchInbound(inboundListenerName(address, port))
+        this.#link.xds.watchInbound(opened.inboundName)
         this.#register()
       },
       closed: (closed) => {
         if (!this.#servers.delete(closed)) return
-        const { address, port } = closed.endpoint!
-        this.#link.xds.unwatchInbound(inboundListenerName(address, port))
+        this.#link.xds.unwatchInbound(closed.inboundName)
         this.#register()
       },
     })
@@ -390,9 +391,10 @@ export class Mesh {
     const { weight } = this.#options
     const now = [...this.#servers]
     // Without a certificate there is nothing to say yet; `start` registers what listens by then.
-    if (this.#link.identity.current === undefined) return
-    this.#link.registry.update(now.map((s) => ({ service, ...s.endpoint!, labels, locality, weight })))
-    this.#link.registry.registered().then(
+    const { registry, identity } = this.#link
+    if (registry === null || identity.current === undefined) return
+    registry.update(now.map((s) => ({ service, ...s.endpoint!, labels, locality, weight })))
+    registry.registered().then(
       () => {
         for (const server of now) this.#registered.add(server)
         this.#recheck?.()
@@ -407,16 +409,16 @@ export class Mesh {
   #waitingFor(): string[] {
     if (this.#closing) return ['the end of this process']
     const waiting: string[] = []
-    const { xds, identity } = this.#link
-    if (identity.current === undefined) waiting.push('a certificate')
+    const { xds, identity, needsIdentity, registry } = this.#link
+    if (needsIdentity && identity.current === undefined) waiting.push('a certificate')
     const { connected, lastError } = xds.status()
     // Away, not just on its way: then a stored configuration is all that can be had.
     const away = !connected && lastError !== ''
     for (const server of this.#servers) {
       const { address, port } = server.endpoint!
-      if (this.#engine.inbound(inboundListenerName(address, port)) === undefined)
-        waiting.push(`the policy of ${address}:${port}`)
-      else if (!this.#registered.has(server) && !away) waiting.push(`the registration of ${address}:${port}`)
+      if (this.#engine.inbound(server.inboundName) === undefined) waiting.push(`the policy of ${address}:${port}`)
+      else if (registry !== null && !this.#registered.has(server) && !away)
+        waiting.push(`the registration of ${address}:${port}`)
     }
     for (const name of this.#options.preload)
       if (this.#engine.outbound(name) === undefined && !this.#engine.isAbsent(name))
@@ -439,13 +441,13 @@ export class Mesh {
     const servers = [...this.#servers]
     this.#recheck?.()
     if (servers.length > 0 && this.#failed === null) {
-      await this.#link.registry.drain(Math.min(5_000, drainMs ?? 5_000))
+      await this.#link.registry?.drain(Math.min(5_000, drainMs ?? 5_000))
       const goOnMs = drainMs ?? 1_000
       // A quarter of the time to spread the end of connections over, so that callers do not all dial anew at once.
       for (const server of servers) server.drain(goOnMs / 4)
       await new Promise((resolve) => setTimeout(resolve, goOnMs))
       // The goodbye that removes the endpoints; from here on nobody new comes.
-      await this.#link.registry.close()
+      await this.#link.registry?.close()
     }
     await Promise.all(servers.map((server) => server.close({ graceMs })))
     await this.dispatcher.close()

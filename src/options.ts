@@ -4,12 +4,14 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { type EmbeddedControlPlane, embeddedSource } from './embedded.ts'
 import { InmeshError } from './errors.ts'
+import { type ForeignControlPlane, foreignSource } from './foreign.ts'
 import { jsonLogger, type Logger, type LogLevel } from './model/logger.ts'
 import type { WorkloadInfo } from './model/workload.ts'
+import type { Bootstrap } from './xds/bootstrap/bootstrap.ts'
 
 /** Options of `createMesh`; each falls back to the environment variable named with it, then to the default. */
 export interface MeshOptions {
-  /** Name of this service, a DNS label. INMESH_SERVICE; required. */
+  /** Name of this service, a DNS label. INMESH_SERVICE; required, but with a bootstrap, where it is the beginning of `node.cluster`. */
   service?: string
   /** INMESH_NAMESPACE; default "default". */
   namespace?: string
@@ -17,9 +19,11 @@ export interface MeshOptions {
   serviceAccount?: string
   /**
    * "host:port" of the control plane; or one inside this process: "embedded:./folder" (YAML, watched for changes) or
-   * `{ embedded: defineMesh(...) }`. INMESH_CONTROL_PLANE; default "127.0.0.1:15012".
+   * `{ embedded: defineMesh(...) }`; or any other that speaks xDS, by gRPC's bootstrap: `{ bootstrap: {...} }` or
+   * `{ bootstrap: 'file.json' }`. INMESH_CONTROL_PLANE; then gRPC's own GRPC_XDS_BOOTSTRAP (a file) and
+   * GRPC_XDS_BOOTSTRAP_CONFIG (the text); default "127.0.0.1:15012".
    */
-  controlPlane?: string | EmbeddedControlPlane
+  controlPlane?: string | EmbeddedControlPlane | ForeignControlPlane
   /** One-time join token. INMESH_TOKEN, or the file named by INMESH_TOKEN_FILE. Needed only where no certificate is on disk yet. */
   token?: string
   /** PEM file with the mesh's root certificates. INMESH_TRUST_BUNDLE; default: the root that the join token names. */
@@ -66,6 +70,8 @@ export interface ResolvedOptions {
   workload: WorkloadInfo
   /** createMesh turns an embedded one into its address before anything dials. */
   controlPlane: string | EmbeddedControlPlane
+  /** Not null: a foreign control plane is followed, and `controlPlane` says nothing. */
+  foreign: ForeignOptions | null
   token: string | null
   trustBundleFile: string | null
   stateDir: string
@@ -80,6 +86,13 @@ export interface ResolvedOptions {
   logger: Logger
 }
 
+/** How a foreign control plane is followed. */
+export interface ForeignOptions {
+  readonly bootstrap: Bootstrap
+  /** Folder of the last good configuration; null = none is kept, as gRPC's clients do. */
+  readonly stateDir: string | null
+}
+
 type Env = Readonly<Record<string, string | undefined>>
 
 /**
@@ -87,8 +100,13 @@ type Env = Readonly<Record<string, string | undefined>>
  * @throws InmeshError ERR_INMESH_INVALID_OPTION naming the option, the variable and what was expected
  */
 export function resolveOptions(options: MeshOptions, env: Env = process.env): ResolvedOptions {
-  const service = dnsLabel('service', 'INMESH_SERVICE', options.service ?? env.INMESH_SERVICE)
-  const namespace = dnsLabel('namespace', 'INMESH_NAMESPACE', options.namespace ?? env.INMESH_NAMESPACE ?? 'default')
+  const bootstrap = foreignSource(options.controlPlane, env)
+  const service = dnsLabel('service', 'INMESH_SERVICE', options.service ?? env.INMESH_SERVICE ?? serviceOf(bootstrap))
+  const namespace = dnsLabel(
+    'namespace',
+    'INMESH_NAMESPACE',
+    options.namespace ?? env.INMESH_NAMESPACE ?? textOf(bootstrap?.node.metadata.NAMESPACE) ?? 'default',
+  )
   const serviceAccount = dnsLabel(
     'serviceAccount',
     'INMESH_SERVICE_ACCOUNT',
@@ -102,10 +120,13 @@ export function resolveOptions(options: MeshOptions, env: Env = process.env): Re
       serviceAccount,
       trustDomain: trustDomain(options.trustDomain ?? env.INMESH_TRUST_DOMAIN ?? 'cluster.local'),
       labels,
-      locality: options.locality ?? env.INMESH_LOCALITY ?? '',
+      locality: options.locality ?? env.INMESH_LOCALITY ?? bootstrap?.node.locality ?? '',
       instanceId: `${service}-${randomBytes(6).toString('hex')}`,
     },
-    controlPlane: controlPlane(options.controlPlane ?? env.INMESH_CONTROL_PLANE ?? '127.0.0.1:15012'),
+    controlPlane:
+      bootstrap === undefined ? controlPlane(options.controlPlane ?? (env.INMESH_CONTROL_PLANE || ownAddress)) : '',
+    foreign:
+      bootstrap === undefined ? null : { bootstrap, stateDir: options.stateDir ?? (env.INMESH_STATE_DIR || null) },
     token: options.token ?? env.INMESH_TOKEN ?? tokenFile(env.INMESH_TOKEN_FILE),
     trustBundleFile: options.trustBundleFile ?? env.INMESH_TRUST_BUNDLE ?? null,
     stateDir: options.stateDir ?? env.INMESH_STATE_DIR ?? join(homedir(), '.local/state/inmesh', namespace, service),
@@ -145,8 +166,22 @@ function trustDomain(value: string): string {
   return value
 }
 
-function controlPlane(value: string | EmbeddedControlPlane): string | EmbeddedControlPlane {
+const ownAddress = '127.0.0.1:15012'
+
+function controlPlane(value: string | EmbeddedControlPlane | ForeignControlPlane): string | EmbeddedControlPlane {
+  if (typeof value === 'object' && !('embedded' in value))
+    throw invalid('controlPlane', '', '{ embedded: ... } or { bootstrap: ... }', value)
   return embeddedSource(value) === undefined ? hostPort(value as string) : value
+}
+
+/** The beginning of the node's cluster, which is a name of the service wherever it is one at all. */
+function serviceOf(bootstrap: Bootstrap | undefined): string | undefined {
+  const name = bootstrap?.node.cluster.split('.')[0]
+  return name === '' ? undefined : name
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 function hostPort(value: string): string {

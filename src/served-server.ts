@@ -3,11 +3,18 @@ import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { CloseOptions, MeshServer } from './http/server.ts'
 
+interface Endpoint {
+  readonly address: string
+  readonly port: number
+}
+
 /** What a mesh wants to know of its servers. */
 export interface ServerHost {
   /** It listens; from now on it is to be registered and needs policy. */
   opened(server: ServedServer): void
   closed(server: ServedServer): void
+  /** Name of the resource that says what to enforce, by the address that is listened on and the one that others dial. */
+  inboundName(bound: Endpoint, dialled: Endpoint): string
   /** Address that others dial, where the listening one says nothing. */
   readonly advertise: string | null
 }
@@ -15,7 +22,9 @@ export interface ServerHost {
 /** A server of this process that takes part in the mesh: registered while it listens. */
 export class ServedServer {
   /** Address and port that other workloads dial; null before it listens. */
-  endpoint: { readonly address: string; readonly port: number } | null = null
+  endpoint: Endpoint | null = null
+  /** Resource that says what to enforce; '' before it listens. */
+  inboundName = ''
   readonly #server: MeshServer
   readonly #host: ServerHost
 
@@ -27,6 +36,7 @@ export class ServedServer {
       // A Unix socket cannot be dialled by other workloads.
       if (bound === null || typeof bound === 'string') return
       this.endpoint = { address: host.advertise ?? dialable(bound), port: bound.port }
+      this.inboundName = host.inboundName(bound, this.endpoint)
       host.opened(this)
     })
   }

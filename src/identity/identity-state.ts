@@ -24,7 +24,7 @@ export const MESH_SERVER_NAME = 'inmesh.internal'
  * an expired one, there is no context at all; a bundle that is empty trusts nobody.
  */
 export class IdentityState {
-  readonly trustDomain: string
+  private readonly ownDomain: string
   private readonly now: () => number
   private identity: WorkloadIdentity | undefined
   private trust: TrustBundles = new Map()
@@ -34,10 +34,14 @@ export class IdentityState {
   private server: SecureContext | undefined
   private readonly listeners = new Set<(change: IdentityChange) => void>()
 
-  /** `now`: wall clock ms, default Date.now. */
+  /** `trustDomain`: until there is a certificate that says it. `now`: wall clock ms, default Date.now. */
   constructor(options: { trustDomain: string; now?: () => number }) {
-    this.trustDomain = options.trustDomain
+    this.ownDomain = options.trustDomain
     this.now = options.now ?? Date.now
+  }
+
+  get trustDomain(): string {
+    return this.identity?.spiffeId.trustDomain ?? this.ownDomain
   }
 
   get current(): WorkloadIdentity | undefined {

@@ -23,6 +23,9 @@ export interface VerifyOptions {
   readonly now?: (() => number) | undefined
 }
 
+/** Key of anchors that are good for ids of every trust domain that has none of its own: roots of a plain PEM file. */
+export const ANY_TRUST_DOMAIN = '*'
+
 /** DER certificates that a peer sent, leaf first, kept so that it can be judged again when the bundles change. */
 const chains = new WeakMap<Peer, readonly Uint8Array[]>()
 
@@ -120,7 +123,7 @@ export function verifyChain(
   const now = (options.now ?? Date.now)()
   if (now < profile.notBefore) return identityFailure('EXPIRED', `certificate of ${id.text} is not valid yet`)
   if (now > profile.notAfter) return identityFailure('EXPIRED', `certificate of ${id.text} has expired`)
-  const anchors = bundles.get(id.trustDomain)
+  const anchors = bundles.get(id.trustDomain) ?? bundles.get(ANY_TRUST_DOMAIN)
   if (anchors === undefined || anchors.length === 0) {
     return identityFailure('NO_BUNDLE', `no trust bundle for ${id.trustDomain}, so ${id.text} is not trusted`)
   }

@@ -204,6 +204,8 @@ export interface ExternalTlsSpec {
   readonly ca: PemSource | null
   /** The peer's certificate must name one of them; empty = the SNI. */
   readonly subjectAltNames: readonly StringMatch[]
+  /** The chain is enough, whomever the certificate names (gRFC A29 without names to match). Default false. */
+  readonly anyName?: boolean
   readonly insecureSkipVerify: boolean
   /** Chain and key for MUTUAL. */
   readonly client: { readonly certificate: PemSource; readonly key: PemSource } | null

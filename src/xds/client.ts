@@ -1,12 +1,15 @@
 import type { Clock, Random } from '../model/clock.ts'
 import type { Logger } from '../model/logger.ts'
 import type { Snapshot } from '../model/snapshot.ts'
-import type { Stream, Transport } from '../model/transport.ts'
+import type { Transport } from '../model/transport.ts'
+import { AdsLink, type XdsServer } from './ads-link.ts'
+import { authorityOf } from './bootstrap/listener-names.ts'
 import type { ResourceCache } from './cache.ts'
 import { nodeMessage, type XdsNode } from './node.ts'
+import type { Dialect } from './resources/dialect.ts'
 import { labelOf } from './resources/index.ts'
-import type { XdsStatus } from './status.ts'
-import { type AdsAction, type AdsEvent, AdsState, type AdsTiming } from './stream-state.ts'
+import type { TypeStatus, XdsStatus } from './status.ts'
+import type { AdsTiming } from './stream-state.ts'
 import type { Held } from './subscription.ts'
 import { WatchGraph } from './watch.ts'
 
@@ -22,7 +25,14 @@ export interface XdsEvents {
 
 export interface XdsClientOptions {
   readonly node: XdsNode
-  readonly transport: Transport
+  /** To the control plane; several servers in order of preference (gRFC A71). */
+  readonly transport: Transport | readonly XdsServer[]
+  /** Servers of names that begin with `xdstp://AUTHORITY/`, by authority (A47). Other authorities do not exist. */
+  readonly authorities?: ReadonlyMap<string, readonly XdsServer[]>
+  /** Whose resources they are; default: those of inmesh's own control plane. */
+  readonly dialect?: Dialect
+  /** Resource that answers for an authority as dialled; default: of the same name. undefined = there is none. */
+  readonly listenerName?: (authority: string) => string | undefined
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
@@ -34,30 +44,35 @@ export interface XdsClientOptions {
   onSnapshot(snapshot: Snapshot): void
 }
 
-const METHOD = '/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources'
-
 /**
- * Keeps configuration up to date for what the process dials and serves: one ADS stream, from which it publishes
- * snapshots. What decides is in AdsState (the protocol) and WatchGraph (what belongs together); this is their I/O.
+ * Keeps configuration up to date for what the process dials and serves: one ADS stream (and one for each authority of federated
+ * names), from which it publishes snapshots. What decides is in AdsState (the protocol) and WatchGraph (what belongs together);
+ * this and AdsLink are their I/O.
  */
 export class XdsClient {
   readonly #options: XdsClientOptions
-  readonly #state: AdsState
+  readonly #main: AdsLink
+  /** By authority; made when a name of it is first needed. */
+  readonly #others = new Map<string, AdsLink>()
   readonly #graph: WatchGraph
   readonly #warned = new Set<string>()
-  #stream: Stream | null = null
-  #timer: NodeJS.Timeout | undefined
   #turn: NodeJS.Immediate | undefined
   #published: Snapshot
   #massRemovals = 0
+  #started = false
   #closed = false
 
   constructor(options: XdsClientOptions) {
     this.#options = options
-    const { random, timing, cache } = options
-    this.#state = new AdsState({ node: nodeMessage(options.node), random, timing, cache })
-    this.#graph = new WatchGraph(this.#state, (cluster, before, stayed) =>
-      this.#endpointsRemoved(cluster, before, stayed),
+    const { transport } = options
+    this.#main = this.#link('open' in transport ? [{ name: 'the control plane', transport }] : transport)
+    this.#graph = new WatchGraph(
+      { held: (typeUrl, name) => this.#linkOf(name)?.state.held(typeUrl, name) },
+      (cluster, before, stayed) => this.#endpointsRemoved(cluster, before, stayed),
+      (authority) => {
+        const name = options.listenerName === undefined ? authority : options.listenerName(authority)
+        return name === undefined || this.#linkOf(name) === undefined ? undefined : name
+      },
     )
     this.#published = this.#graph.snapshot
   }
@@ -68,15 +83,15 @@ export class XdsClient {
   }
 
   start(): void {
-    this.#step({ kind: 'start' })
+    this.#started = true
+    for (const link of this.#links()) link.step({ kind: 'start' })
   }
 
   /** Ends the stream and writes the cache. The last snapshot stays. */
   async close(): Promise<void> {
     if (this.#closed) return
-    this.#step({ kind: 'close' })
     this.#closed = true
-    clearTimeout(this.#timer)
+    for (const link of this.#links()) link.close()
     clearImmediate(this.#turn)
     await this.#options.cache?.close()
   }
@@ -86,7 +101,7 @@ export class XdsClient {
    * the time after a certificate was rotated.
    */
   reconnect(): void {
-    this.#step({ kind: 'reconnect' })
+    for (const link of this.#links()) link.step({ kind: 'reconnect' })
   }
 
   /** Subscribes what calls to this authority need. @param name as dialled, lower case. Idempotent. */
@@ -107,9 +122,8 @@ export class XdsClient {
   authorityProblem(name: string): string | undefined {
     const problem = this.#graph.problem(name)
     if (problem === undefined) return undefined
-    const link = this.#state.connected
-      ? ''
-      : ` (not connected to the control plane: ${this.#state.lastError || 'no answer yet'})`
+    const { state } = this.#linkOf(this.#options.listenerName?.(name) ?? name) ?? this.#main
+    const link = state.connected ? '' : ` (not connected to the control plane: ${state.lastError || 'no answer yet'})`
     return `${problem}${link} [node ${this.#options.node.id}]`
   }
 
@@ -130,79 +144,70 @@ export class XdsClient {
   }
 
   status(): XdsStatus {
+    const { state } = this.#main
+    const types = state.types()
+    for (const link of this.#others.values()) addTypes(types, link.state.types())
     return {
-      connected: this.#state.connected,
-      lastError: this.#state.lastError,
-      lastUpdateAgeMs: this.#options.clock.now() - this.#state.lastUpdate,
+      connected: state.connected,
+      lastError: state.lastError,
+      lastUpdateAgeMs: this.#options.clock.now() - state.lastUpdate,
       cacheAgeMs: this.#options.cache?.ageMs ?? Number.POSITIVE_INFINITY,
       massRemovals: this.#massRemovals,
-      types: this.#state.types(),
+      types,
     }
   }
 
-  #step(event: AdsEvent): void {
-    if (this.#closed) return
-    for (const action of this.#state.step(event, this.#options.clock.now())) this.#act(action)
-    this.#arm()
+  *#links(): Generator<AdsLink> {
+    yield this.#main
+    yield* this.#others.values()
   }
 
-  #act(action: AdsAction): void {
-    switch (action.kind) {
-      case 'connect':
-        this.#connect()
-        return
-      case 'disconnect':
-        this.#stream?.cancel()
-        this.#stream = null
-        return
-      case 'read':
-        this.#stream?.read()
-        return
-      case 'send': {
-        const stream = this.#stream
-        stream?.send(action.bytes, () => {
-          if (stream === this.#stream) this.#step({ kind: 'sent', request: action.request })
-        })
-        return
-      }
-      case 'changed':
-        this.#remember(action.typeUrl, action.held)
+  /** undefined = nobody serves names of this authority. */
+  #linkOf(name: string): AdsLink | undefined {
+    const authority = authorityOf(name)
+    if (authority === '') return this.#main
+    const known = this.#others.get(authority)
+    if (known !== undefined) return known
+    const servers = this.#options.authorities?.get(authority)
+    if (servers === undefined) return undefined
+    const link = this.#link(servers)
+    this.#others.set(authority, link)
+    if (this.#started) link.step({ kind: 'start' })
+    return link
+  }
+
+  #link(servers: readonly XdsServer[]): AdsLink {
+    const { clock, random, logger, timing, dialect, cache, events } = this.#options
+    return new AdsLink({
+      node: nodeMessage(this.#options.node),
+      servers,
+      clock,
+      random,
+      logger,
+      timing,
+      dialect,
+      cache,
+      changed: (typeUrl, held) => {
+        this.#remember(typeUrl, held)
         this.#evaluateSoon()
-        return
-      case 'nack':
-        this.#options.logger.error('a response of the control plane was refused', {
-          type: labelOf(action.typeUrl),
-          version: action.version,
-          errors: action.errors,
-        })
-        this.#options.events?.nack?.(action)
-        return
-      case 'connection':
-        if (action.connected) this.#options.logger.info('connected to the control plane')
-        else this.#options.logger.warn('the stream to the control plane ended', { reason: action.reason })
-        this.#options.events?.connection?.(action.connected, action.reason)
-        return
-    }
-  }
-
-  #connect(): void {
-    const stream = this.#options.transport.open(METHOD, {
-      message: (bytes) => {
-        if (stream === this.#stream) this.#step({ kind: 'response', bytes })
       },
-      ended: (end) => {
-        if (stream !== this.#stream) return
-        this.#stream = null
-        this.#step({ kind: 'ended', end })
+      nack: (nack) => {
+        const { typeUrl, version, errors } = nack
+        logger.error('a response of the control plane was refused', { type: labelOf(typeUrl), version, errors })
+        events?.nack?.(nack)
+      },
+      connection: (connected, reason) => {
+        if (connected) logger.info('connected to the control plane')
+        else logger.warn('the stream to the control plane ended', { reason })
+        events?.connection?.(connected, reason)
       },
     })
-    this.#stream = stream
   }
 
   /** Keeps the copy on disk and the warnings in step with what is held. */
   #remember(typeUrl: string, held: Readonly<Held>): void {
     const { cache } = this.#options
-    if (held.state === 'DOES_NOT_EXIST') cache?.delete(typeUrl, held.name)
+    if (held.state === 'DOES_NOT_EXIST' && held.bytes === null) cache?.delete(typeUrl, held.name)
     else if (held.state === 'ACKED' && held.bytes !== null) cache?.put(typeUrl, held.name, held.version, held.bytes)
     for (const message of held.warnings) this.#warn(typeUrl, held.name, message)
   }
@@ -236,27 +241,22 @@ export class XdsClient {
   #evaluate(): void {
     for (;;) {
       const { subscribe, unsubscribe, snapshot } = this.#graph.evaluate()
-      for (const { typeUrl, name } of subscribe) this.#step({ kind: 'subscribe', typeUrl, name })
+      for (const { typeUrl, name } of subscribe) this.#linkOf(name)?.step({ kind: 'subscribe', typeUrl, name })
       for (const { typeUrl, name } of unsubscribe) {
-        this.#step({ kind: 'unsubscribe', typeUrl, name })
+        this.#linkOf(name)?.step({ kind: 'unsubscribe', typeUrl, name })
         this.#options.cache?.release(typeUrl, name)
       }
       // What came from disk at once may need more in turn; what was replaced is needed no more.
       if (subscribe.length === 0 && snapshot === null) break
     }
-    this.#step({ kind: 'flush' })
+    for (const link of this.#links()) link.step({ kind: 'flush' })
     const { snapshot } = this.#graph
     if (snapshot === this.#published) return
     this.#published = snapshot
     this.#options.onSnapshot(snapshot)
   }
+}
 
-  #arm(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    const { deadline } = this.#state
-    if (this.#closed || deadline === Number.POSITIVE_INFINITY) return
-    const delay = Math.max(0, Math.ceil(deadline - this.#options.clock.now()))
-    this.#timer = setTimeout(() => this.#step({ kind: 'tick' }), delay)
-  }
+function addTypes(to: TypeStatus[], more: readonly TypeStatus[]): void {
+  for (const [i, type] of more.entries()) to[i] = { ...to[i]!, resources: [...to[i]!.resources, ...type.resources] }
 }

@@ -1,6 +1,8 @@
-import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { JsonObject, MessageInitShape } from '@bufbuild/protobuf'
 import type { NodeSchema } from '../gen/envoy/config/core/v3/base_pb.js'
 import type { WorkloadInfo } from '../model/workload.ts'
+
+export type { JsonObject }
 
 /** Who we are to the control plane (envoy.config.core.v3.Node); the server trusts the certificate, not this. */
 export interface XdsNode {
@@ -8,7 +10,7 @@ export interface XdsNode {
   readonly cluster: string
   /** "region/zone/subzone", parts may be missing. */
   readonly locality: string
-  readonly metadata: Readonly<Record<string, string | Readonly<Record<string, string>>>>
+  readonly metadata: JsonObject
   /** Version of inmesh. */
   readonly version: string
 }
@@ -24,7 +26,7 @@ export function workloadNode(workload: WorkloadInfo, version: string, address = 
       NAMESPACE: namespace,
       SERVICE_ACCOUNT: serviceAccount,
       SERVICE: service,
-      LABELS: labels,
+      LABELS: { ...labels },
       INSTANCE_ID: instanceId,
     },
     version,

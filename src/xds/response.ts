@@ -2,6 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf'
 import type { Any } from '@bufbuild/protobuf/wkt'
 import { type DiscoveryResponse, ResourceSchema } from '../gen/envoy/service/discovery/v3/discovery_pb.js'
 import { holds, typeNameOf } from './resources/any.ts'
+import type { Dialect } from './resources/dialect.ts'
 import { FieldError } from './resources/field.ts'
 import { peekName } from './resources/resource-name.ts'
 import type { Decoded, ResourceType } from './resources/resource-type.ts'
@@ -22,6 +23,7 @@ export type Received =
 
 /** What is known before: which names are wanted, and their bytes. */
 export interface Wanted {
+  readonly dialect?: Dialect | undefined
   /** undefined = not subscribed; null = subscribed, nothing held. */
   held(name: string): Uint8Array | null | undefined
 }
@@ -76,7 +78,7 @@ function readOne(
     if (held !== null && equalBytes(held, any.value)) return { kind: 'same', name, version }
   }
   try {
-    const decoded = type.decode(any.value)
+    const decoded = type.decode(any.value, wanted.dialect)
     return wanted.held(decoded.name) === undefined
       ? undefined
       : { kind: 'new', name: decoded.name, bytes: any.value, version, decoded }

@@ -1,5 +1,8 @@
-/** What CSDS calls the client status of a resource (gRFC A40). */
-export type ResourceState = 'REQUESTED' | 'ACKED' | 'NACKED' | 'DOES_NOT_EXIST'
+/**
+ * What CSDS calls the client status of a resource (gRFC A40, A88). With NACKED, DOES_NOT_EXIST and RECEIVED_ERROR a version of before
+ * may be in use.
+ */
+export type ResourceState = 'REQUESTED' | 'ACKED' | 'NACKED' | 'DOES_NOT_EXIST' | 'TIMEOUT' | 'RECEIVED_ERROR'
 
 export interface ResourceStatus {
   readonly name: string

@@ -9,14 +9,19 @@ import type { Random } from '../model/clock.ts'
 import type { StreamEnd } from '../model/transport.ts'
 import { Backoff, type BackoffOptions, streamBackoff } from './backoff.ts'
 import type { CachedResource } from './cache.ts'
+import { type DataErrors, ownDataErrors } from './data-errors.ts'
+import { readResourceErrors } from './resource-errors.ts'
+import type { Dialect } from './resources/dialect.ts'
 import { FieldError } from './resources/field.ts'
 import { resourceTypes } from './resources/index.ts'
 import type { TypeStatus } from './status.ts'
-import { absent, type Held, Subscription } from './subscription.ts'
+import { type Held, Subscription } from './subscription.ts'
 
 export interface AdsTiming {
   /** A resource that was asked for on a connected stream and did not come in this time does not exist (gRFC A57). */
   readonly absentAfterMs: number
+  /** The same, where silence is known to be the server's slowness (A88). */
+  readonly slowAfterMs: number
   /** What is on disk is used when the control plane did not answer in this time. */
   readonly cacheAfterMs: number
   /** A refusal of the same content, again, is sent this much later: a server that answers at once cannot loop. */
@@ -26,6 +31,7 @@ export interface AdsTiming {
 
 export const adsTiming: AdsTiming = {
   absentAfterMs: 15_000,
+  slowAfterMs: 30_000,
   cacheAfterMs: 500,
   repeatedNackMs: 30_000,
   backoff: streamBackoff,
@@ -38,6 +44,8 @@ export type AdsEvent =
   | { readonly kind: 'sent'; readonly request: AdsRequest }
   | { readonly kind: 'response'; readonly bytes: Uint8Array }
   | { readonly kind: 'ended'; readonly end: StreamEnd }
+  /** Go on with another server: its versions and nonces are its own, what is held stays (gRFC A71). */
+  | { readonly kind: 'switch'; readonly errors: DataErrors }
 
 export type AdsAction =
   /** Open a stream; events of the one before must not come any more. */
@@ -56,6 +64,10 @@ export interface AdsStateOptions {
   readonly node: MessageInitShape<typeof NodeSchema>
   readonly random: Random
   readonly timing?: Partial<AdsTiming>
+  /** Whose resources they are; default: those of inmesh's own control plane. */
+  readonly dialect?: Dialect | undefined
+  /** Of the first server; default: inmesh's own. */
+  readonly errors?: DataErrors | undefined
   /** Last good resources of an earlier run. */
   readonly cache?: { get(typeUrl: string, name: string): CachedResource | undefined }
 }
@@ -72,12 +84,16 @@ export class AdsState {
   readonly #timing: AdsTiming
   readonly #backoff: Backoff
   readonly #cache: AdsStateOptions['cache']
+  readonly #dialect: Dialect | undefined
   readonly #subscriptions = new Map<string, Subscription>()
+  #errors: DataErrors
   #phase: 'new' | 'open' | 'waiting' | 'closed' = 'new'
   /** When the next stream is due while waiting. */
   #connectAt = Number.POSITIVE_INFINITY
   #nodeSent = false
   #answered = false
+  /** The stream before had answered. */
+  #lastWorked = true
   #lastError = ''
   #lastUpdate = Number.NEGATIVE_INFINITY
   /** Of the event that is handled. */
@@ -89,7 +105,9 @@ export class AdsState {
     this.#timing = { ...adsTiming, ...options.timing }
     this.#backoff = new Backoff(this.#timing.backoff, options.random)
     this.#cache = options.cache
-    for (const type of resourceTypes) this.#subscriptions.set(type.typeUrl, new Subscription(type))
+    this.#errors = options.errors ?? ownDataErrors
+    this.#dialect = options.dialect
+    for (const type of resourceTypes) this.#subscriptions.set(type.typeUrl, new Subscription(type, this.#dialect))
   }
 
   /** When `tick` is due; Infinity = nothing to wait for. */
@@ -105,6 +123,33 @@ export class AdsState {
   /** The current stream has answered. */
   get connected(): boolean {
     return this.#phase === 'open' && this.#answered
+  }
+
+  /** The last stream ended, or never came to be, without an answer; the next one is waited for. */
+  get unreachable(): boolean {
+    return this.#phase === 'waiting' && !this.#lastWorked
+  }
+
+  /** Something is subscribed of which nothing is known. */
+  get lacks(): boolean {
+    for (const sub of this.#subscriptions.values())
+      for (const held of sub.resources.values())
+        if (held.bytes === null && (held.state === 'REQUESTED' || held.state === 'TIMEOUT')) return true
+    return false
+  }
+
+  /** A request that any server of the same resources answers: of the first type that is subscribed. undefined = nothing is. */
+  firstRequest(): Uint8Array | undefined {
+    for (const sub of this.#subscriptions.values()) {
+      if (sub.resources.size === 0) continue
+      const message = create(DiscoveryRequestSchema, {
+        typeUrl: sub.type.typeUrl,
+        resourceNames: [...sub.resources.keys()],
+        node: this.#node,
+      })
+      return toBinary(DiscoveryRequestSchema, message)
+    }
+    return undefined
   }
 
   get lastError(): string {
@@ -174,6 +219,13 @@ export class AdsState {
         if (this.#phase === 'open') this.#actions.push({ kind: 'disconnect' })
         this.#open()
         return
+      case 'switch':
+        this.#errors = event.errors
+        this.#backoff.reset()
+        for (const sub of this.#subscriptions.values()) sub.version = ''
+        if (this.#phase === 'open') this.#actions.push({ kind: 'disconnect' })
+        if (this.#phase !== 'new') this.#open()
+        return
       case 'close':
         if (this.#phase === 'open') this.#actions.push({ kind: 'disconnect' })
         this.#phase = 'closed'
@@ -236,8 +288,12 @@ export class AdsState {
     for (const name of request.names) {
       const held = sub?.resources.get(name)
       if (held?.state === 'REQUESTED' && held.absentAt === Number.POSITIVE_INFINITY)
-        held.absentAt = now + this.#timing.absentAfterMs
+        held.absentAt = now + this.#silenceMs
     }
+  }
+
+  get #silenceMs(): number {
+    return this.#errors.timerIsTransient ? this.#timing.slowAfterMs : this.#timing.absentAfterMs
   }
 
   #response(bytes: Uint8Array, now: number): void {
@@ -270,7 +326,8 @@ export class AdsState {
       return
     }
     if (sub.parked !== null) this.#unpark(sub)
-    const { errors, changed } = sub.receive(response, now, this.#timing.absentAfterMs)
+    const { errors, changed } = sub.receive(response, now, this.#silenceMs, this.#errors)
+    changed.push(...sub.serverErrors(readResourceErrors(response), this.#errors))
     this.#lastUpdate = now
     for (const held of changed) {
       // Refused and nothing good in memory: the last good one may be on disk.
@@ -299,6 +356,7 @@ export class AdsState {
   #ended(reason: string, clean: boolean, now: number): void {
     if (this.#phase !== 'open') return
     const worked = this.#answered
+    this.#lastWorked = worked
     this.#phase = 'waiting'
     this.#answered = false
     // A stream that answered and was then closed in order is how servers shed load, no error (A57).
@@ -318,7 +376,8 @@ export class AdsState {
       if (sub.parked !== null && sub.parked.at <= now) this.#unpark(sub)
       for (const held of sub.resources.values()) {
         if (held.cacheAt <= now) this.#useCache(sub, held)
-        if (held.absentAt <= now) this.#actions.push({ kind: 'changed', typeUrl: sub.type.typeUrl, held: absent(held) })
+        if (held.absentAt <= now)
+          this.#actions.push({ kind: 'changed', typeUrl: sub.type.typeUrl, held: sub.silent(held, this.#errors) })
       }
     }
   }
@@ -326,11 +385,11 @@ export class AdsState {
   /** It passes the same decoder as news from the wire; what no longer passes is left alone. */
   #useCache(sub: Subscription, held: Held): void {
     held.cacheAt = Number.POSITIVE_INFINITY
-    if (held.bytes !== null || held.state === 'DOES_NOT_EXIST') return
+    if (held.bytes !== null || held.state === 'DOES_NOT_EXIST' || held.dropped) return
     const cached = this.#cache?.get(sub.type.typeUrl, held.name)
     if (cached === undefined) return
     try {
-      const decoded = sub.type.decode(cached.value)
+      const decoded = sub.type.decode(cached.value, this.#dialect)
       if (decoded.name !== held.name) return
       held.bytes = cached.value
       held.value = decoded.value

@@ -1,4 +1,7 @@
 import type { DiscoveryResponse } from '../gen/envoy/service/discovery/v3/discovery_pb.js'
+import type { DataErrors } from './data-errors.ts'
+import type { ResourceError } from './resource-errors.ts'
+import type { Dialect } from './resources/dialect.ts'
 import type { ResourceType } from './resources/resource-type.ts'
 import { readResources } from './response.ts'
 import type { ResourceState } from './status.ts'
@@ -16,6 +19,8 @@ export interface Held {
   warnings: readonly string[]
   error: string
   fromCache: boolean
+  /** What was held was dropped for an error of the server's data: the copy on disk will not do either. */
+  dropped: boolean
   seenOnStream: boolean
   /** When it counts as not existing; Infinity = no such timer. */
   absentAt: number
@@ -23,12 +28,16 @@ export interface Held {
   cacheAt: number
 }
 
+const NOT_FOUND = 5
+const PERMISSION_DENIED = 7
+
 /** Longer than any request or response is under way. */
 const LINGER_MS = 30_000
 
 /** The state of one type on the stream: its names, version, nonce and resources. */
 export class Subscription {
   readonly type: ResourceType<unknown>
+  readonly #dialect: Dialect | undefined
   readonly resources = new Map<string, Held>()
   /** Last version that was accepted whole; outlives streams. */
   version = ''
@@ -49,8 +58,9 @@ export class Subscription {
    */
   readonly #dropped = new Map<string, { readonly held: Held; until: number }>()
 
-  constructor(type: ResourceType<unknown>) {
+  constructor(type: ResourceType<unknown>, dialect?: Dialect) {
     this.type = type
+    this.#dialect = dialect
   }
 
   add(name: string, now: number): Held {
@@ -66,6 +76,7 @@ export class Subscription {
     held.cacheAt = Number.POSITIVE_INFINITY
     this.firstNames.delete(name)
     if (held.bytes === null && held.state !== 'NACKED') held.state = 'REQUESTED'
+    if (held.state === 'REQUESTED') held.error = ''
     return held
   }
 
@@ -88,6 +99,7 @@ export class Subscription {
       warnings: [],
       error: '',
       fromCache: false,
+      dropped: false,
       seenOnStream: false,
       absentAt: Number.POSITIVE_INFINITY,
       cacheAt: Number.POSITIVE_INFINITY,
@@ -130,13 +142,18 @@ export class Subscription {
    * Takes what can be used of a response.
    * @returns the reasons for a refusal, empty = accept; and whose state or content is another now
    */
-  receive(response: DiscoveryResponse, now: number, absentAfterMs: number): { errors: string[]; changed: Held[] } {
+  receive(
+    response: DiscoveryResponse,
+    now: number,
+    absentAfterMs: number,
+    policy: DataErrors,
+  ): { errors: string[]; changed: Held[] } {
     const errors: string[] = []
     const changed: Held[] = []
     const present = new Set<string>()
     let unnamed = false
     const find = (name: string) => this.resources.get(name) ?? this.#dropped.get(name)?.held
-    const wanted = { held: (name: string) => find(name)?.bytes }
+    const wanted = { held: (name: string) => find(name)?.bytes, dialect: this.#dialect }
     for (const received of readResources(this.type, response, wanted)) {
       const held = received.name === undefined ? undefined : find(received.name)
       const isWanted = held === undefined || this.resources.has(held.name)
@@ -152,12 +169,14 @@ export class Subscription {
       held.absentAt = Number.POSITIVE_INFINITY
       held.cacheAt = Number.POSITIVE_INFINITY
       if (received.kind === 'bad') {
+        if (policy.refusal === 'drop' && held.bytes !== null) drop(held)
         held.state = 'NACKED'
         held.error = received.error
         if (isWanted) changed.push(held)
       } else {
         const settled = received.kind === 'same' && held.state === 'ACKED' && !held.fromCache
         held.state = 'ACKED'
+        held.dropped = false
         held.error = ''
         held.fromCache = false
         held.version = received.version
@@ -170,24 +189,63 @@ export class Subscription {
       }
     }
     // What could not be named might be any of those that seem missing.
-    if (this.type.fullState && !unnamed) changed.push(...this.#missing(present, now, absentAfterMs))
+    if (this.type.fullState && !unnamed) changed.push(...this.#missing(present, now, absentAfterMs, policy))
     if (errors.length === 0) this.version = response.versionInfo
     this.nonce = response.nonce
     return { errors, changed }
+  }
+
+  /** It did not come in time. */
+  silent(held: Held, policy: DataErrors): Held {
+    if (!policy.timerIsTransient) return gone(held, policy)
+    held.absentAt = Number.POSITIVE_INFINITY
+    if (held.bytes !== null) return held
+    held.state = 'TIMEOUT'
+    held.error = `the server did not send ${this.type.label} ${held.name} in time`
+    return held
+  }
+
+  /** What the server says instead of a resource (xRFC TP3, gRFC A88). @returns those whose state is another now */
+  serverErrors(errors: readonly ResourceError[], policy: DataErrors): Held[] {
+    return errors.flatMap(({ name, code, message }) => {
+      const held = this.resources.get(name)
+      if (held === undefined) return []
+      const isData = code === NOT_FOUND || code === PERMISSION_DENIED
+      if (isData && policy.deletion === 'drop' && held.bytes !== null) drop(held)
+      held.absentAt = Number.POSITIVE_INFINITY
+      held.cacheAt = Number.POSITIVE_INFINITY
+      held.seenOnStream = true
+      held.state = 'RECEIVED_ERROR'
+      held.error = `${this.type.label} ${name}: the server says ${message || 'nothing'} (status ${code})`
+      return [held]
+    })
   }
 
   /**
    * LDS and CDS name everything that exists, so what is held and missing was deleted. If the server may not have
    * known yet that it was asked for (a later request crossed the response), the does-not-exist timer decides.
    */
-  *#missing(present: ReadonlySet<string>, now: number, absentAfterMs: number): Generator<Held> {
+  *#missing(present: ReadonlySet<string>, now: number, absentAfterMs: number, policy: DataErrors): Generator<Held> {
     for (const held of this.resources.values()) {
-      if (present.has(held.name) || held.state === 'DOES_NOT_EXIST') continue
+      if (present.has(held.name) || held.state === 'DOES_NOT_EXIST' || held.state === 'RECEIVED_ERROR') continue
       if (held.bytes === null && held.state !== 'NACKED') continue
-      if (held.seenOnStream || this.firstNames.has(held.name)) yield absent(held)
+      if (held.seenOnStream || this.firstNames.has(held.name)) yield gone(held, policy)
       else if (held.absentAt === Number.POSITIVE_INFINITY) held.absentAt = now + absentAfterMs
     }
   }
+}
+
+function gone(held: Held, policy: DataErrors): Held {
+  if (policy.deletion === 'drop' || held.bytes === null) return absent(held)
+  held.state = 'DOES_NOT_EXIST'
+  held.error = 'the server says that it does not exist; the last version stays in use'
+  held.absentAt = Number.POSITIVE_INFINITY
+  return held
+}
+
+/** The content is not to be used any more, wherever it is. */
+function drop(held: Held): void {
+  absent(held).dropped = true
 }
 
 /** Forgets the content too: the same bytes that come again later are news (and are told as such). */
@@ -199,6 +257,7 @@ export function absent(held: Held): Held {
   held.warnings = []
   held.error = ''
   held.fromCache = false
+  held.dropped = false
   held.absentAt = Number.POSITIVE_INFINITY
   held.cacheAt = Number.POSITIVE_INFINITY
   return held

@@ -46,6 +46,7 @@ interface WatchedListener {
 export class WatchGraph {
   readonly #source: ResourceSource
   readonly #removed: (cluster: string, before: number, stayed: number) => void
+  readonly #listenerName: (authority: string) => string | undefined
   readonly #authorities = new Map<string, WatchedListener>()
   readonly #inbound = new Set<string>()
   readonly #clusters = new Map<string, WatchedCluster>()
@@ -57,10 +58,18 @@ export class WatchGraph {
   /** Tables for routes that do not exist; one object per name, so that it counts as unchanged. */
   readonly #emptyTables = new Map<string, RouteTable>()
 
-  /** @param removed an EDS update took more than half of a cluster's endpoints away */
-  constructor(source: ResourceSource, removed: (cluster: string, before: number, stayed: number) => void) {
+  /**
+   * @param removed an EDS update took more than half of a cluster's endpoints away
+   * @param listenerName resource that answers for an authority as dialled; undefined = there is none
+   */
+  constructor(
+    source: ResourceSource,
+    removed: (cluster: string, before: number, stayed: number) => void,
+    listenerName: (authority: string) => string | undefined = (authority) => authority,
+  ) {
     this.#source = source
     this.#removed = removed
+    this.#listenerName = listenerName
   }
 
   get snapshot(): Snapshot {
@@ -121,7 +130,9 @@ export class WatchGraph {
     return { ...this.#subscriptions(), snapshot: this.#publish(inbound) }
   }
 
-  #routes(name: string, watched: WatchedListener): Known<RouteTable> {
+  #routes(authority: string, watched: WatchedListener): Known<RouteTable> {
+    const name = this.#listenerName(authority)
+    if (name === undefined) return { kind: 'rejected', error: `the bootstrap has no such authority: ${authority}` }
     const listener = this.#known<ListenerResource>(TypeUrl.listener, name)
     if (listener.kind === 'pending') watched.problem = `waiting for Listener ${name}`
     if (listener.kind !== 'held') return listener
@@ -236,7 +247,7 @@ export class WatchGraph {
     // The decoder of the type made the value; see resources/index.ts.
     if (held.value !== undefined) return { kind: 'held', value: held.value as T }
     if (held.state === 'DOES_NOT_EXIST') return { kind: 'absent' }
-    if (held.state === 'NACKED')
+    if (held.state === 'NACKED' || held.state === 'RECEIVED_ERROR' || held.state === 'TIMEOUT')
       return { kind: 'rejected', error: held.error || `${labelOf(typeUrl)} ${name} was refused` }
     return pending
   }

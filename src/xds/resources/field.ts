@@ -1,4 +1,5 @@
 import { type DescMessage, isFieldSet, type MessageShape } from '@bufbuild/protobuf'
+import { type Dialect, ownDialect } from './dialect.ts'
 
 /** Why a resource cannot be used; the message starts with the path of the field. */
 export class FieldError extends Error {
@@ -17,18 +18,21 @@ export class FieldError extends Error {
 export class Field {
   readonly path: string
   readonly warnings: string[]
+  /** Whose resource it is. */
+  readonly dialect: Dialect
 
-  constructor(path = '', warnings: string[] = []) {
+  constructor(path = '', warnings: string[] = [], dialect: Dialect = ownDialect) {
     this.path = path
     this.warnings = warnings
+    this.dialect = dialect
   }
 
   at(name: string): Field {
-    return new Field(this.path === '' ? name : `${this.path}.${name}`, this.warnings)
+    return new Field(this.path === '' ? name : `${this.path}.${name}`, this.warnings, this.dialect)
   }
 
   index(i: number | string): Field {
-    return new Field(`${this.path}[${i}]`, this.warnings)
+    return new Field(`${this.path}[${i}]`, this.warnings, this.dialect)
   }
 
   /** The resource is refused. */

@@ -1,5 +1,6 @@
 import { type DescMessage, fromBinary, type MessageShape } from '@bufbuild/protobuf'
 import type { TypeUrl } from '../proto.ts'
+import type { Dialect } from './dialect.ts'
 import { Field, FieldError } from './field.ts'
 
 /** What one type of resource is to the client: the wire part (stream-state.ts) knows nothing else of it. */
@@ -10,7 +11,7 @@ export interface ResourceType<T> {
   /** A response holds all subscribed resources, so absence means deletion (LDS, CDS). */
   readonly fullState: boolean
   /** Decodes and validates; throws FieldError when it cannot be used. */
-  decode(value: Uint8Array): Decoded<T>
+  decode(value: Uint8Array, dialect?: Dialect): Decoded<T>
 }
 
 export interface Decoded<T> {
@@ -37,13 +38,13 @@ export function resourceType<D extends DescMessage, T>(options: {
     typeUrl,
     label,
     fullState,
-    decode(value) {
+    decode(value, dialect) {
       if (value.length > MAX_RESOURCE_BYTES)
         throw new FieldError('', `has ${value.length} bytes, more than the limit of 4 MiB (${MAX_RESOURCE_BYTES})`)
       const message = parse(schema, value)
       const name = nameOf(message)
       if (name === '') throw new FieldError('name', 'is missing')
-      const field = new Field()
+      const field = new Field('', [], dialect)
       const converted = convert(message, field)
       return { name, value: converted, warnings: field.warnings }
     },

@@ -45,6 +45,7 @@ function fromContext(context: CertificateValidationContext, field: Field): Trust
   const bundles = new Map<string, readonly Uint8Array[]>()
   custom.at('trust_domains').map(config.trustDomains, (domain, at) => {
     if (domain.name === '') at.at('name').fail('is missing')
+    if (!/^[a-z0-9._-]+$/.test(domain.name)) at.at('name').fail(`"${domain.name}" is not a trust domain`)
     if (bundles.has(domain.name)) at.at('name').fail(`trust domain "${domain.name}" appears twice`)
     bundles.set(domain.name, certificates(at.at('trust_bundle'), domain.trustBundle))
   })

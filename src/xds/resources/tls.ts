@@ -87,7 +87,7 @@ function idsOf(field: Field, context: CertificateValidationContext): string[] {
   return [...new Set([...plain, ...typed])]
 }
 
-function exactId(matcher: StringMatcher, field: Field): string {
+export function exactId(matcher: StringMatcher, field: Field): string {
   const pattern = matcher.matchPattern
   if (pattern.case !== 'exact')
     return field.fail(

@@ -9,6 +9,7 @@ import type { ClusterSpec, ClusterTls, ExternalTlsSpec } from '../../model/clust
 import { holds, typeNameOf, unpack } from './any.ts'
 import { externalTls, externalValidation } from './external-tls.ts'
 import type { Field } from './field.ts'
+import { providerClusterTls } from './provider-tls.ts'
 import { peerIds } from './tls.ts'
 
 type Socket =
@@ -69,6 +70,10 @@ function upstream(field: Field, socket: TransportSocket | undefined, protocol: C
   if (holds(config, RawBufferSchema)) return plaintext
   if (!holds(config, UpstreamTlsContextSchema)) return at.fail(`${typeNameOf(config)} is not supported`)
   const context = unpack(at, config, UpstreamTlsContextSchema)
+  if (field.dialect.providers !== null) {
+    const { allowedIds, external } = providerClusterTls(at, context)
+    return external === undefined ? { kind: 'mesh', ids: allowedIds } : { kind: 'external', tls: external }
+  }
   const external = externalValidation(context.commonTlsContext)
   if (external !== undefined) return { kind: 'external', tls: externalTls(at, context, external, protocol) }
   return { kind: 'mesh', ids: peerIds(at, context.commonTlsContext) }

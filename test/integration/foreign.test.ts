@@ -1,0 +1,270 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { create } from '@bufbuild/protobuf'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { ClusterSchema } from '../../src/gen/envoy/config/cluster/v3/cluster_pb.js'
+import { RouteConfigurationSchema } from '../../src/gen/envoy/config/route/v3/route_pb.js'
+import { CertificateValidationContextSchema } from '../../src/gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
+import {
+  CommonTlsContextSchema,
+  UpstreamTlsContextSchema,
+} from '../../src/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import { createMesh, type Mesh, silentLogger } from '../../src/index.ts'
+import type { MeshOptions } from '../../src/options.ts'
+import { TypeUrl } from '../../src/xds/proto.ts'
+import { SnapshotAds } from '../support/snapshot-ads.ts'
+import { createTestCa } from '../support/test-ca.ts'
+import { anyOf, cluster, clusterInit, endpoints, listener, route, routeInit } from '../support/xds-resources.ts'
+
+let ads: SnapshotAds
+let folder: string
+const closing: (() => Promise<unknown> | undefined)[] = []
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'inmesh-foreign-'))
+  ads = await new SnapshotAds().start()
+})
+
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close()
+  ads.stop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const eventually = (holds: () => unknown, timeout = 15_000) => vi.waitFor(holds, { timeout, interval: 30 })
+
+const server = (target: string, ...features: string[]) => ({
+  server_uri: target,
+  channel_creds: [{ type: 'insecure' }],
+  server_features: ['xds_v3', ...features],
+})
+
+async function joinPlane(bootstrap: Record<string, unknown> = {}, options: MeshOptions = {}): Promise<Mesh> {
+  const mesh = await createMesh({
+    service: 'client',
+    controlPlane: { bootstrap: { xds_servers: [server(ads.target)], node: { id: 'n1' }, ...bootstrap } },
+    adminPort: false,
+    logger: silentLogger,
+    handleSignals: false,
+    ...options,
+  })
+  closing.push(() => mesh.close({ drainMs: 0, graceMs: 100 }))
+  return mesh
+}
+
+/** A plain backend, with TLS where asked for. @returns "address:port" */
+async function backend(name: string, tls?: Parameters<typeof createTlsServer>[0]): Promise<string> {
+  const answer: RequestListener = (_req, res) => res.end(name)
+  const made: Server = tls === undefined ? createServer(answer) : createTlsServer(tls, answer)
+  await new Promise<void>((resolve) => made.listen(0, '127.0.0.1', resolve))
+  closing.push(
+    () =>
+      new Promise((resolve) => {
+        made.close(resolve)
+        made.closeAllConnections()
+      }),
+  )
+  return `127.0.0.1:${(made.address() as AddressInfo).port}`
+}
+
+const get = async (mesh: Mesh, url = 'http://echo/') => {
+  const response = await mesh.fetch(url)
+  return `${response.status} ${await response.text()}`
+}
+
+const serveEcho = (to: string) => {
+  ads.set(listener('echo', 'routes'), route('routes', 'backend'), cluster('backend'), endpoints('backend', to))
+}
+
+describe('a foreign control plane', () => {
+  it('is followed without certificate and registration: routes, splits, changes', async () => {
+    const [a, b] = [await backend('a'), await backend('b')]
+    serveEcho(a)
+    const mesh = await joinPlane({ node: { id: 'node-7', cluster: 'shop.demo', metadata: { TEAM: 'x', N: 3 } } })
+    await mesh.ready()
+    expect(await get(mesh)).toBe('200 a')
+    expect(ads.nodes[0]).toMatchObject({ id: 'node-7', cluster: 'shop.demo', metadata: { TEAM: 'x', N: 3 } })
+
+    ads.set(cluster('other'), endpoints('other', b))
+    ads.set(anyOf(RouteConfigurationSchema, routeInit('routes', { backend: 1, other: 1 })))
+    const seen = new Set<string>()
+    await eventually(async () => {
+      seen.add(await get(mesh))
+      expect(seen.size).toBe(2)
+    })
+    ads.set(route('routes', 'other'))
+    await eventually(async () =>
+      expect(await Promise.all([get(mesh), get(mesh), get(mesh)])).toEqual(Array(3).fill('200 b')),
+    )
+    expect(ads.nacks).toEqual([])
+  })
+
+  it('is asked by the template for what is dialled', async () => {
+    ads.set(listener('svc/echo:8080', 'routes'), route('routes', 'backend'), cluster('backend'))
+    ads.set(endpoints('backend', await backend('a')))
+    const mesh = await joinPlane({ client_default_listener_resource_name_template: 'svc/%s' })
+    expect(await get(mesh, 'http://echo:8080/')).toBe('200 a')
+  })
+
+  it('keeps the last good version of what it refuses, and of what is deleted', async () => {
+    const a = await backend('a')
+    serveEcho(a)
+    const mesh = await joinPlane()
+    expect(await get(mesh)).toBe('200 a')
+    ads.set(
+      anyOf(RouteConfigurationSchema, { ...routeInit('routes', { backend: 1 }), virtualHosts: [{ domains: ['a*b'] }] }),
+    )
+    await eventually(() => expect(ads.nacks.join()).toContain('virtual_hosts[0].domains[0]'))
+    expect(await get(mesh)).toBe('200 a')
+    ads.remove(TypeUrl.listener, 'echo')
+    ads.remove(TypeUrl.cluster, 'backend')
+    await eventually(() => {
+      const xds = JSON.stringify(mesh.status())
+      expect(xds).toContain('"state":"DOES_NOT_EXIST"')
+    })
+    expect(await get(mesh)).toBe('200 a')
+  })
+
+  it('may ask for deletions to count', async () => {
+    serveEcho(await backend('a'))
+    const mesh = await joinPlane({ xds_servers: [server(ads.target, 'fail_on_data_errors')] })
+    expect(await get(mesh)).toBe('200 a')
+    ads.remove(TypeUrl.listener, 'echo')
+    await eventually(async () => expect((await get(mesh)).slice(0, 3)).toBe('502'))
+  })
+})
+
+describe('further xDS servers', () => {
+  it('are asked while the first is away, until it answers', async () => {
+    serveEcho(await backend('primary'))
+    const second = await new SnapshotAds().start()
+    closing.push(async () => second.stop())
+    second.set(listener('echo', 'routes'), route('routes', 'backend'), cluster('backend'))
+    second.set(endpoints('backend', await backend('second')))
+    const first = ads.target
+    ads.stop()
+    const mesh = await joinPlane({ xds_servers: [server(first), server(second.target)] })
+    expect(await get(mesh)).toBe('200 second')
+    await ads.start()
+    await eventually(async () => expect(await get(mesh)).toBe('200 primary'), 20_000)
+    await eventually(() => expect(second.streams).toBe(0))
+  })
+
+  it('are not asked while all that is needed is known', async () => {
+    serveEcho(await backend('primary'))
+    const second = await new SnapshotAds().start()
+    closing.push(async () => second.stop())
+    second.set(listener('other', 'others'), route('others', 'more'), cluster('more'))
+    second.set(endpoints('more', await backend('second')))
+    const mesh = await joinPlane({ xds_servers: [server(ads.target), server(second.target)] })
+    expect(await get(mesh)).toBe('200 primary')
+    ads.stop()
+    await eventually(() => expect(mesh.status().xds).toMatchObject({ connected: false }))
+    expect(await get(mesh)).toBe('200 primary')
+    expect(second.nodes).toEqual([])
+    // A name of which nothing is known brings the next server in.
+    expect(await get(mesh, 'http://other/')).toBe('200 second')
+  })
+})
+
+describe('federation', () => {
+  it('asks the servers of an authority for its names', async () => {
+    const other = await new SnapshotAds().start()
+    closing.push(async () => other.stop())
+    const name = 'xdstp://east.example/envoy.config.listener.v3.Listener/echo:80'
+    const type = (kind: string, id: string) => `xdstp://east.example/envoy.config.${kind}/${id}`
+    const [table, target, eds] = [
+      type('route.v3.RouteConfiguration', 'r'),
+      type('cluster.v3.Cluster', 'c'),
+      type('endpoint.v3.ClusterLoadAssignment', 'e'),
+    ]
+    other.set(listener(name, table), route(table, target), cluster(target, eds), endpoints(eds, await backend('east')))
+    const mesh = await joinPlane({
+      authorities: { 'east.example': { xds_servers: [server(other.target)] } },
+      client_default_listener_resource_name_template: 'xdstp://east.example/envoy.config.listener.v3.Listener/%s:80',
+    })
+    expect(await get(mesh)).toBe('200 east')
+    expect(ads.nodes).toEqual([])
+  })
+})
+
+describe('mutual TLS from files', () => {
+  const validation = (sans: string[]) => {
+    const caCertificateProviderInstance = { instanceName: 'files', certificateName: 'ROOTCA' }
+    const matchSubjectAltNames = sans.map((value) => ({ matchPattern: { case: 'exact' as const, value } }))
+    return create(CertificateValidationContextSchema, { caCertificateProviderInstance, matchSubjectAltNames })
+  }
+  const upstream = (...sans: string[]) =>
+    anyOf(ClusterSchema, {
+      ...clusterInit('backend'),
+      transportSocket: {
+        name: 'envoy.transport_sockets.tls',
+        configType: {
+          case: 'typedConfig',
+          value: anyOf(UpstreamTlsContextSchema, {
+            commonTlsContext: create(CommonTlsContextSchema, {
+              tlsCertificateProviderInstance: { instanceName: 'files', certificateName: 'default' },
+              validationContextType: {
+                case: 'validationContext',
+                value: validation(sans),
+              },
+            }),
+          }),
+        },
+      },
+    })
+
+  it('shows the certificate of the provider and judges the server by roots and names', async () => {
+    const ca = createTestCa('demo')
+    const own = ca.issue('spiffe://demo/ns/demo/sa/client')
+    const peer = ca.issue('spiffe://demo/ns/demo/sa/echo')
+    const write = (name: string, text: string) => {
+      writeFileSync(join(folder, name), text)
+      return join(folder, name)
+    }
+    const target = await backend('secure', {
+      cert: peer.certPem,
+      key: peer.keyPem,
+      ca: ca.rootPem,
+      requestCert: true,
+      rejectUnauthorized: true,
+    })
+    ads.set(listener('echo', 'routes'), route('routes', 'backend'), upstream('spiffe://demo/ns/demo/sa/echo'))
+    ads.set(endpoints('backend', target))
+    const mesh = await joinPlane({
+      certificate_providers: {
+        files: {
+          plugin_name: 'file_watcher',
+          config: {
+            certificate_file: write('cert.pem', own.certPem),
+            private_key_file: write('key.pem', own.keyPem),
+            ca_certificate_file: write('ca.pem', ca.rootPem),
+            refresh_interval: '1s',
+          },
+        },
+      },
+    })
+    await mesh.ready()
+    expect(await get(mesh)).toBe('200 secure')
+    expect(mesh.status().certificate).toMatchObject({ spiffeId: 'spiffe://demo/ns/demo/sa/client' })
+
+    ads.set(upstream('spiffe://demo/ns/demo/sa/somebody-else'))
+    await eventually(async () => expect((await get(mesh)).slice(0, 3)).toBe('503'))
+    ads.set(upstream())
+    await eventually(async () => expect(await get(mesh)).toBe('200 secure'))
+    expect(ads.nacks).toEqual([])
+  })
+
+  it('refuses a cluster that names an instance that is not in the bootstrap', async () => {
+    ads.set(listener('echo', 'routes'), route('routes', 'backend'), upstream(), endpoints('backend', '127.0.0.1:1'))
+    const mesh = await joinPlane()
+    expect((await get(mesh)).slice(0, 3)).toBe('503')
+    await eventually(() =>
+      expect(ads.nacks.join()).toContain('"files" is not in certificate_providers of the bootstrap'),
+    )
+  })
+})
