@@ -40,7 +40,7 @@ export interface CloseMeshOptions {
 }
 
 /** How a server of the mesh serves. */
-export type ServeOptions = Pick<MeshServerOptions, 'http2' | 'showTls'>
+export type ServeOptions = Pick<MeshServerOptions, 'http2' | 'reportLoad' | 'showTls'>
 
 /**
  * The mesh inside this process: what it dials and what it serves. Made by `createMesh`.

@@ -17,10 +17,14 @@ const slowStarters: readonly string[] = ['UNSPECIFIED', 'ROUND_ROBIN', 'LEAST_RE
 /** Istio's LoadBalancerSettings, and inmesh's own policies. */
 export const loadBalancer = z.strictObject({
   simple: z
-    .enum(['UNSPECIFIED', 'ROUND_ROBIN', 'LEAST_REQUEST', 'LEAST_CONN', 'RANDOM', 'PASSTHROUGH', ...ownBalancers])
+    .enum([
+      ...(['UNSPECIFIED', 'ROUND_ROBIN', 'LEAST_REQUEST', 'LEAST_CONN', 'RANDOM', 'PASSTHROUGH'] as const),
+      'WEIGHTED_ROUND_ROBIN',
+      ...ownBalancers,
+    ])
     .default('UNSPECIFIED')
     .describe(
-      `LEAST_CONN is Istio's old name of LEAST_REQUEST; UNSPECIFIED leaves it to the default; PASSTHROUGH dials what the caller named, outside of the mesh. inmesh's own: ${ownBalancers.join(', ')} (docs/traffic/load-balancing.md).`,
+      `LEAST_CONN is Istio's old name of LEAST_REQUEST; UNSPECIFIED leaves it to the default; PASSTHROUGH dials what the caller named, outside of the mesh. Not Istio's: WEIGHTED_ROUND_ROBIN, by reported load, and ${ownBalancers.join(', ')} (docs/traffic/load-balancing.md).`,
     ),
   consistentHash: consistentHash.optional().describe('Equal keys go to equal hosts. Not together with `simple`.'),
   localityLbSetting: localityLbSetting

@@ -6,6 +6,7 @@ import type { Kind } from './kind.ts'
 
 const seconds = z.number().positive().max(86_400)
 const ms = z.int().min(1).max(86_400_000)
+const wait = z.int().min(0).max(86_400_000)
 const bytes = z
   .int()
   .min(0)
@@ -54,6 +55,23 @@ const loadShedding = z.strictObject({
   emergencyLagMs: ms.optional().describe('Lag above which everything but CRITICAL is refused, ms.'),
 })
 
+const weightedRoundRobin = z.strictObject({
+  oobReportingMs: ms
+    .optional()
+    .describe(
+      'Hosts are asked to report so often over streams of their own (OpenRcaService). Default: answers report.',
+    ),
+  blackoutMs: wait.optional().describe('So long a host must have reported before it is believed. Default 10000.'),
+  expirationMs: ms.optional().describe('What a host reported counts for so long. Default 180000.'),
+  updateMs: z.int().min(100).max(86_400_000).optional().describe('How often weights are worked out. Default 1000.'),
+  errorPenalty: z
+    .number()
+    .min(0)
+    .max(1_000)
+    .optional()
+    .describe('Utilization that errors per request count as. Default 1.'),
+})
+
 const coalesce = z.strictObject({
   varyHeaders: z
     .array(headerName)
@@ -90,9 +108,12 @@ const schema = z.strictObject({
     .optional()
     .describe('Active checks by every client, besides what calls show. Off by default.'),
   loadBalancer: z
-    .enum(['ROUND_ROBIN', 'LEAST_REQUEST', 'RANDOM', ...ownBalancers])
+    .enum(['ROUND_ROBIN', 'LEAST_REQUEST', 'RANDOM', 'WEIGHTED_ROUND_ROBIN', ...ownBalancers])
     .optional()
     .describe('Where no DestinationRule chooses. Default ROUND_ROBIN.'),
+  weightedRoundRobin: weightedRoundRobin
+    .optional()
+    .describe('Numbers of WEIGHTED_ROUND_ROBIN, whoever chooses it (docs/load-reports.md).'),
   http2: z.boolean().optional().describe('HTTP/2 to this service. Default false: it costs more CPU.'),
   maxReplayBytes: bytes.optional().describe('Request bodies up to this size are kept to be sent again. Default 65536.'),
   mirrorCompare: z
@@ -130,7 +151,9 @@ export const servicePolicy: Kind<'ServicePolicy', typeof schema> = {
     cb_recovery_sec: 'cbRecoverySec',
   },
   defaultName: (spec) => spec.service,
-  check({ loadShedding: shed, healthCheck: check }, report) {
+  check({ loadShedding: shed, healthCheck: check, loadBalancer, weightedRoundRobin: weights }, report) {
+    if (weights !== undefined && loadBalancer !== undefined && loadBalancer !== 'WEIGHTED_ROUND_ROBIN')
+      report('warning', ['weightedRoundRobin'], `has no effect with loadBalancer ${loadBalancer}`)
     const { minLimit = 1, maxLimit = 1_000_000, initialLimit } = shed ?? {}
     if (minLimit > maxLimit) report('error', ['loadShedding', 'minLimit'], 'is larger than maxLimit')
     else if (initialLimit !== undefined && (initialLimit < minLimit || initialLimit > maxLimit))

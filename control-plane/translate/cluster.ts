@@ -44,6 +44,7 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
   const declared = index.services.get(host)?.declared ?? null
   const defaults = defaultsOf(declared)
   const own: Partial<ServicePolicySpec> = index.servicePolicy(host)?.spec ?? {}
+  const weighted = distribution(localitySetting(blocks, index.settings), client.locality) !== undefined
   if (chosenBalancer(blocks.loadBalancer, own.loadBalancer, defaults.balancer) === 'PASSTHROUGH' && !foreign)
     return originalDestination(name)
   const targets = selectedTargets(index, host, subset, port, client)
@@ -76,8 +77,8 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
     connectTimeout: duration(
       blocks.connectionPool?.tcp?.connectTimeout ?? index.settings.connectTimeoutMs ?? defaults.connectTimeout,
     ),
-    ...loadBalancing(blocks.loadBalancer, own.loadBalancer, defaults.balancer, foreign),
-    commonLbConfig: commonLbConfig(index, blocks, client),
+    ...loadBalancing(blocks.loadBalancer, own, defaults.balancer, foreign, weighted),
+    commonLbConfig: commonLbConfig(blocks, weighted),
     circuitBreakers: circuitBreakers(blocks, foreign),
     ...outliers(blocks.outlierDetection, index.servicePolicy(host)?.spec, foreign),
     ...tls.fields,
@@ -120,11 +121,10 @@ function originalDestination(name: string): Built {
 }
 
 /** Unhealthy endpoints are never used, not even when no other is left, unless a rule says so. */
-function commonLbConfig(index: MeshIndex, blocks: PolicyBlocks, client: ClientView) {
-  const shared = distribution(localitySetting(blocks, index.settings), client.locality) !== undefined
+function commonLbConfig(blocks: PolicyBlocks, weighted: boolean) {
   return {
     healthyPanicThreshold: { value: blocks.outlierDetection?.minHealthPercent ?? 0 },
-    ...(shared ? { localityConfigSpecifier: { case: 'localityWeightedLbConfig' as const, value: {} } } : {}),
+    ...(weighted ? { localityConfigSpecifier: { case: 'localityWeightedLbConfig' as const, value: {} } } : {}),
   }
 }
 

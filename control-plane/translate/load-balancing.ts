@@ -8,9 +8,10 @@ import { type OwnBalancer, ownBalancers } from '../../src/model/cluster.ts'
 import type { LoadBalancer } from '../resources/load-balancer.ts'
 import type { ServicePolicySpec } from '../resources/service-policy.ts'
 import { duration } from './encode.ts'
+import { weightedRoundRobin } from './weighted-round-robin.ts'
 
 type ClusterInit = MessageInitShape<typeof ClusterSchema>
-type Balancing = Pick<ClusterInit, 'lbPolicy' | 'lbConfig'>
+type Balancing = Pick<ClusterInit, 'lbPolicy' | 'lbConfig' | 'loadBalancingPolicy'>
 
 /** What a service gets when nobody speaks about it. */
 export type DefaultBalancer = 'ROUND_ROBIN' | 'LEAST_REQUEST'
@@ -27,17 +28,25 @@ export function chosenBalancer(
 }
 
 /**
- * Envoy's lb_policy with its config. C-core and grpc-js-xds refuse LEAST_REQUEST, all of gRPC refuses RANDOM and MAGLEV:
+ * Envoy's lb_policy with its config, or its successor where only that can say it. C-core and grpc-js-xds refuse LEAST_REQUEST, all of gRPC refuses RANDOM and MAGLEV:
  * they get round robin, and a ring wherever keys are hashed.
+ *
+ * @param weighted localities share by their weights
  */
 export function loadBalancing(
   loadBalancer: LoadBalancer | undefined,
-  ofService: ServicePolicySpec['loadBalancer'],
+  ofService: Pick<ServicePolicySpec, 'loadBalancer' | 'weightedRoundRobin'>,
   otherwise: DefaultBalancer,
   foreign: boolean,
+  weighted: boolean,
 ): Balancing {
-  const chosen = chosenBalancer(loadBalancer, ofService, otherwise)
+  const chosen = chosenBalancer(loadBalancer, ofService.loadBalancer, otherwise)
   if (chosen === 'HASH') return hashing(loadBalancer!.consistentHash!, foreign)
+  if (chosen === 'WEIGHTED_ROUND_ROBIN')
+    return {
+      lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,
+      loadBalancingPolicy: weightedRoundRobin(ofService.weightedRoundRobin, foreign || weighted),
+    }
   if (foreign || chosen === 'ROUND_ROBIN')
     return {
       lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,

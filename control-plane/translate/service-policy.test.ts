@@ -1,11 +1,12 @@
-import { fromBinary } from '@bufbuild/protobuf'
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { AnySchema, anyUnpack } from '@bufbuild/protobuf/wkt'
 import { describe, expect, it } from 'vitest'
-import { ClusterSchema } from '../../src/gen/envoy/config/cluster/v3/cluster_pb.js'
+import { Cluster_LbPolicy, ClusterSchema } from '../../src/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { RouteConfigurationSchema } from '../../src/gen/envoy/config/route/v3/route_pb.js'
 import { HttpProtocolOptionsSchema } from '../../src/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
 import { ClusterPolicySchema, RoutePolicySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
 import { TypeUrl } from '../../src/xds/proto.ts'
+import { clusterType } from '../../src/xds/resources/cluster.ts'
 import { parseDocuments, validateBatch } from '../resources/index.ts'
 import { clientOf, endpointOf, Mesh } from './testing/mesh.ts'
 
@@ -17,6 +18,7 @@ kind: ServicePolicy
 spec: { service: payments, ${fields} }
 `
 const meshOf = (yaml: string) => new Mesh({ yaml, endpoints: [endpointOf('payments')] })
+const prefix = 'envoy.load_balancing_policies.'
 const seconds = (n: number) => ({ seconds: BigInt(n), nanos: 0 })
 
 function routePolicy(yaml: string) {
@@ -95,6 +97,26 @@ spec: { host: payments, trafficPolicy: { ${blocks} } }
     const chosen = cluster(yaml + rule('loadBalancer: { simple: LEAST_REQUEST }'))
     expect(chosen.own?.balancer).toBe('')
     expect(chosen.own?.decidedBy).toMatchObject({ loadBalancer: 'DestinationRule/default/payments' })
+  })
+
+  it('by reported load, in the words that gRPC knows, too', () => {
+    const numbers = '{ oobReportingMs: 20000, blackoutMs: 0, expirationMs: 60000, updateMs: 500, errorPenalty: 0.5 }'
+    const yaml = policy(`loadBalancer: WEIGHTED_ROUND_ROBIN, weightedRoundRobin: ${numbers}`)
+    const lb = { policy: 'WEIGHTED_ROUND_ROBIN', oobReportingMs: 20_000, blackoutMs: 0 }
+    const all = { ...lb, expirationMs: 60_000, updateMs: 500, errorPenalty: 0.5 }
+    for (const client of ['inmesh', 'grpc'] as const) {
+      const { message } = cluster(yaml, client)
+      const decoded = clusterType.decode(toBinary(ClusterSchema, message))
+      expect(decoded).toMatchObject({ value: { spec: { lb: all } }, warnings: [] })
+      expect(message.lbPolicy).toBe(Cluster_LbPolicy.ROUND_ROBIN)
+    }
+    const top = (client: 'inmesh' | 'grpc') =>
+      cluster(yaml, client).message.loadBalancingPolicy!.policies.map((p) => p.typedExtensionConfig?.name)
+    expect(top('inmesh')).toEqual(['client_side_weighted_round_robin', 'round_robin'].map((name) => prefix + name))
+    expect(top('grpc')).toEqual([`${prefix}wrr_locality`])
+    const ruled = cluster(policy('retryAttempts: 1') + rule('loadBalancer: { simple: WEIGHTED_ROUND_ROBIN }'))
+    expect(ruled.message.loadBalancingPolicy?.policies).toHaveLength(2)
+    expect(cluster(yaml + rule('loadBalancer: { simple: RANDOM }')).message.loadBalancingPolicy).toBeUndefined()
   })
 
   it.each([

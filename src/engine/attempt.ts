@@ -1,3 +1,4 @@
+import type { LoadReport } from '../model/load-report.ts'
 import type { Budget } from './budget.ts'
 import type { Call } from './call.ts'
 import type { HostRuntime } from './host.ts'
@@ -71,6 +72,17 @@ export abstract class Attempt extends TimerNode implements Outcome {
   /** A header of the answer, several lines joined by ','; asked between `head` and its return. `name` in lower case. */
   responseHeader(_name: string): string | undefined {
     return undefined
+  }
+
+  /** Somebody goes by what the answer says about the load of its host. */
+  get wantsLoad(): boolean {
+    return this.call.cluster.wantsLoad
+  }
+
+  /** The answer, its trailers too, says how its host is doing (ORCA); `learnLoad` of src/orca reads it from headers. */
+  loadReported(report: LoadReport): void {
+    const { call } = this
+    call.cluster.loadReported(this.host, report, call.env.clock.now())
   }
 
   /** ms that its answer is waited for from now on; Infinity = no limit (x-envoy-expected-rq-timeout-ms, grpc-timeout). */

@@ -1,5 +1,6 @@
 import type { Clock, Random } from '../model/clock.ts'
 import type { BreakerSpec, ClusterSpec } from '../model/cluster.ts'
+import type { LoadReport } from '../model/load-report.ts'
 import type { Attempt } from './attempt.ts'
 import { HostTable } from './balance/host-table.ts'
 import { Breaker } from './breaker.ts'
@@ -8,6 +9,7 @@ import type { Call } from './call.ts'
 import type { CallEvents } from './events.ts'
 import { HealthChecks, type HealthProbe } from './health.ts'
 import { addressOf, HostRuntime, isFit } from './host.ts'
+import { HostLoad } from './host-load.ts'
 import { Latency } from './latency.ts'
 import { RequestLimit } from './limits.ts'
 import { Kind } from './outcome.ts'
@@ -55,6 +57,8 @@ export class ClusterRuntime {
   limit: RequestLimit | null = null
   /** Learns latencies where the balancer needs them. */
   latency: Latency | null = null
+  /** Somebody goes by what answers say about the load of their hosts; transports need not look for it otherwise. */
+  wantsLoad = false
   /** A call went to it since it is known. */
   used = false
   private health: HealthChecks | null = null
@@ -179,6 +183,14 @@ export class ClusterRuntime {
     this.env.events?.hostChecked?.(this, host, healthy, now)
   }
 
+  /** A host says how it is doing: in an answer, or when it was asked. */
+  loadReported(host: HostRuntime, report: LoadReport, now: number): void {
+    const { lb } = this.spec
+    if (lb.policy !== 'WEIGHTED_ROUND_ROBIN') return
+    host.load ??= new HostLoad()
+    host.load.report(report, lb.errorPenalty, now)
+  }
+
   /** The cluster left the configuration. */
   remove(): void {
     if (this.outlier !== null) this.wheel.disarm(this.outlier)
@@ -196,6 +208,7 @@ export class ClusterRuntime {
     const decayMs = spec.lb.policy === 'PEAK_EWMA' ? spec.lb.decayMs : null
     if (decayMs === null) this.latency = null
     else if (this.latency?.decayMs !== decayMs) this.latency = new Latency(decayMs)
+    this.wantsLoad = spec.lb.policy === 'WEIGHTED_ROUND_ROBIN' && spec.lb.oobReportingMs === null
     if (before !== null && !same(before.retryBudget, spec.retryBudget))
       this.budget = createBudget(spec.retryBudget ?? defaultBudget)
     if (before === null || !same(before.breaker, spec.breaker)) {
@@ -272,6 +285,7 @@ export class ClusterRuntime {
     if (attempt.stalled) return
     host.backedOffUntil = now + Math.min(BACKOFF_MS * 2 ** Math.min(host.refusals, 10), MAX_BACKOFF_MS)
     host.refusals++
+    host.load?.restart()
     this.changed(now)
   }
 

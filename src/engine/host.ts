@@ -1,4 +1,5 @@
 import type { EndpointSpec } from '../model/cluster.ts'
+import type { HostLoad } from './host-load.ts'
 import type { OutlierHostState } from './outlier-state.ts'
 import { outlierHostState } from './outlier-state.ts'
 
@@ -29,6 +30,8 @@ export class HostRuntime {
   latencyMs = 0
   /** When `latencyMs` was as it says. */
   latencyAt = 0
+  /** What it says about its load; null = it never did, or nobody wants to know. */
+  load: HostLoad | null = null
   /** It left the cluster; kept while attempts are in flight. */
   gone = false
   http: HostLink | null = null

@@ -6,6 +6,7 @@ import { systemRandom, unit } from '../engine/random.ts'
 import { Rejection, rejections } from '../engine/rejection.ts'
 import { REPEAT_HEADER } from '../engine/retry-tree.ts'
 import type { Clock } from '../model/clock.ts'
+import { REPORT_HEADER } from '../orca/header.ts'
 import { callContext, noContext } from '../telemetry/context.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { EXPECTED_HEADER, PRIORITY_HEADER, priorityOf } from '../transport/hop-headers.ts'
@@ -13,6 +14,7 @@ import { getPeer } from '../transport/peer.ts'
 import { isSurplus } from '../transport/surplus.ts'
 import { UnderWay } from '../transport/under-way.ts'
 import { InboundExchange } from './inbound-exchange.ts'
+import type { LoadMeter } from './load-meter.ts'
 import { type BadHead, cleanHead, setHeader } from './request-head.ts'
 
 export interface AdmissionOptions {
@@ -20,6 +22,8 @@ export interface AdmissionOptions {
   readonly clock: Clock
   /** null = off. */
   readonly telemetry: ServerTelemetry | null
+  /** null = answers do not say how loaded this server is. */
+  readonly meter: LoadMeter | null
 }
 
 const EXCHANGE = Symbol('inmesh.exchange')
@@ -117,6 +121,8 @@ export class Admission {
     const { request } = exchange
     const response = exchange.response!
     if (refusal === null) {
+      const load = this.options.meter === null ? null : this.options.meter.report()
+      if (load !== null) response.setHeader(REPORT_HEADER, load)
       if (exchange.seen === null) callContext.run({ ...noContext, hop: exchange }, handler, request, response)
       else this.options.telemetry!.run(exchange.seen, handler, request, response)
       return
@@ -208,6 +214,7 @@ export class Admission {
   private over(exchange: InboundExchange, status: number): void {
     if (exchange.held !== null) exchange.held.cancel()
     exchange.admitted?.done(status)
+    if (exchange.admitted !== null) this.options.meter?.answered(status)
     if (exchange.seen !== null) this.options.telemetry!.end(exchange.seen, status, exchange.flags)
     this.underWay.delete(exchange)
     if (this.underWay.size === 0) this.whenIdle?.()

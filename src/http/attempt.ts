@@ -7,6 +7,8 @@ import type { HostRuntime } from '../engine/host.ts'
 import { Kind } from '../engine/outcome.ts'
 import { SPENT_HEADER } from '../engine/retry-tree.ts'
 import type { RouteEdits } from '../engine/route.ts'
+import { learnLoad } from '../orca/answer.ts'
+import { REPORT_BIN_HEADER, REPORT_HEADER } from '../orca/header.ts'
 import type { Failure } from '../transport/connect-failure.ts'
 import { tellPeer } from '../transport/hop-headers.ts'
 import { classifyRequest } from './classify.ts'
@@ -37,6 +39,14 @@ function editRequest(edits: RouteEdits, headers: string[], before: string, call:
 function grpcStatusIn(headers: ResponseHeaders): number {
   const text = headers['grpc-status']
   return typeof text === 'string' && /^\d{1,2}$/.test(text) ? Number(text) : -1
+}
+
+function readLoad(attempt: HttpAttempt, headers: ResponseHeaders): void {
+  learnLoad(attempt, single(headers[REPORT_BIN_HEADER]), single(headers[REPORT_HEADER]))
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return typeof value === 'object' ? value[0] : value
 }
 
 /** undici may call an attempt that was given up before it was written: this stops it and keeps the connection. */
@@ -134,6 +144,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     const grpcStatus = grpcStatusIn(headers)
     this.headers = headers
     if (status >= 400 || grpcStatus > 0) this.readMarks(status, headers)
+    if (this.wantsLoad) readLoad(this, headers)
     const { classifier } = this.call.route
     if (classifier !== null && !this.over) {
       if (classifier.bodyBytes > 0 && this.exchange.method !== 'HEAD' && isJudgeable(headers)) {
@@ -197,6 +208,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
 
   onResponseEnd(controller: Dispatcher.DispatchController, trailers: ResponseHeaders): void {
     if (this.held !== null) this.letGo(controller, this.held, true)
+    if (this.wantsLoad) readLoad(this, trailers)
     this.release()
     if (this.over) return
     this.over = true

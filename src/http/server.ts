@@ -10,6 +10,7 @@ import { ConnectionGate } from '../transport/connection-gate.ts'
 import { watchLoad } from '../transport/loop-lag.ts'
 import { Admission } from './admission.ts'
 import { H2Port } from './h2-port.ts'
+import { LoadMeter } from './load-meter.ts'
 
 export interface MeshServerOptions {
   /** What is enforced now; undefined = not known yet: connections wait. Asked for every connection and request. */
@@ -31,6 +32,11 @@ export interface MeshServerOptions {
    * cannot take requests of HTTP/2; Koa, Fastify and plain listeners can.
    */
   readonly http2?: boolean
+  /**
+   * Answers say how loaded this server is (`endpoint-load-metrics`), for callers that balance by WEIGHTED_ROUND_ROBIN: requests
+   * and failures per second, CPU, utilization of the event loop. Default false.
+   */
+  readonly reportLoad?: boolean
 }
 
 export interface CloseOptions {
@@ -70,6 +76,7 @@ export class MeshServer {
       inbound: options.inbound,
       clock: options.clock,
       telemetry: options.telemetry ?? null,
+      meter: options.reportLoad === true ? new LoadMeter(options.clock) : null,
     })
     const pass = server.emit.bind(server) as (event: string, ...args: unknown[]) => boolean
     this.pass = (request, response) => void pass('request', request, response)

@@ -57,6 +57,7 @@ export type LbSpec =
     }
   /** Power of two choices by moving average of latency times active requests (Finagle, Linkerd). */
   | { readonly policy: 'PEAK_EWMA'; readonly decayMs: number; readonly slowStart?: SlowStartSpec }
+  | WeightedRoundRobinSpec
   /** `balanceFactorPercent`: no host gets more than this share of the average (consistent hashing with bounded loads); 0 = off. */
   | {
       readonly policy: 'RING_HASH'
@@ -73,6 +74,31 @@ export type LbSpec =
       readonly balanceFactorPercent: number
       readonly useHostname: boolean
     }
+
+/** In turn, by what hosts report about their load (gRFC A58, envoy ClientSideWeightedRoundRobin). ms. */
+export interface WeightedRoundRobinSpec {
+  readonly policy: 'WEIGHTED_ROUND_ROBIN'
+  /** How often hosts are asked to report, apart from calls (gRFC A51); null = their answers bring reports. */
+  readonly oobReportingMs: number | null
+  /** So long a host must have reported before it is believed. */
+  readonly blackoutMs: number
+  /** What a host said counts for so long. */
+  readonly expirationMs: number
+  /** How often weights are worked out; at least 100. */
+  readonly updateMs: number
+  /** Errors per request count as so much utilization. */
+  readonly errorPenalty: number
+}
+
+/** Of gRFC A58. */
+export const weightedRoundRobinDefaults: WeightedRoundRobinSpec = {
+  policy: 'WEIGHTED_ROUND_ROBIN',
+  oobReportingMs: null,
+  blackoutMs: 10_000,
+  expirationMs: 180_000,
+  updateMs: 1_000,
+  errorPenalty: 1,
+}
 
 /** New hosts begin with a small share: weight * max(minWeightPercent, (time / window)^(1 / aggression)) (Envoy SlowStartConfig). */
 export interface SlowStartSpec {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Hash64 } from '../../match/hash64.ts'
 import { xxHash64 } from '../../match/xxhash64.ts'
-import type { LbSpec } from '../../model/cluster.ts'
+import { type LbSpec, weightedRoundRobinDefaults } from '../../model/cluster.ts'
 import { HostRuntime } from '../host.ts'
 import { Dice } from '../testing/dice.ts'
 import { endpoint } from '../testing/specs.ts'
@@ -15,6 +15,7 @@ const policies: readonly LbSpec[] = [
   { policy: 'LEAST_REQUEST', choiceCount: 2 },
   { policy: 'LEAST_REQUEST', choiceCount: 4, activeRequestBias: 2 },
   { policy: 'PEAK_EWMA', decayMs: 10_000 },
+  weightedRoundRobinDefaults,
   { policy: 'RING_HASH', ...ring, ...hashing },
   { policy: 'RING_HASH', ...ring, ...hashing, hashFunction: 'MURMUR_HASH_2', balanceFactorPercent: 150 },
   { policy: 'MAGLEV', tableSize: 65_537, ...hashing },

@@ -9,6 +9,7 @@ import { PeakEwma } from './peak-ewma.ts'
 import { RandomPick } from './random.ts'
 import { RingHash } from './ring-hash.ts'
 import { RoundRobin } from './round-robin.ts'
+import { WeightedRoundRobin } from './weighted-round-robin.ts'
 
 /** Chooses one of some hosts; told when they change, so that `pick` never filters. Picking must not allocate. */
 export interface Balancer {
@@ -45,6 +46,8 @@ export function createBalancer(spec: LbSpec, env: BalancerEnv): Balancer {
       return new LeastRequest(spec, env)
     case 'PEAK_EWMA':
       return new PeakEwma(spec, env)
+    case 'WEIGHTED_ROUND_ROBIN':
+      return new WeightedRoundRobin(spec, env)
     case 'RING_HASH':
       return new RingHash(spec, env)
     case 'MAGLEV':

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Hash64 } from '../../match/hash64.ts'
-import type { LbSpec } from '../../model/cluster.ts'
+import { type LbSpec, weightedRoundRobinDefaults } from '../../model/cluster.ts'
+import { emptyLoadReport } from '../../model/load-report.ts'
 import type { Call } from '../call.ts'
 import type { HostRuntime } from '../host.ts'
 import { Kind } from '../outcome.ts'
@@ -15,6 +16,7 @@ const ring: LbSpec = {
   hashFunction: 'XX_HASH',
   ...hashing,
 }
+const byLoad: LbSpec = { ...weightedRoundRobinDefaults, blackoutMs: 0 }
 /**
  * How much longer a bare pick may take among 10,000 hosts than among 10, on a busy machine: what is left is memory, some 3 ns
  * for each host that is read anywhere in it. A search would take a thousand times as long. Rings and schedules grow with the
@@ -25,6 +27,7 @@ const policies: readonly { name: string; lb: LbSpec; weighted: boolean; ratio: n
   { name: 'random', lb: { policy: 'RANDOM' }, weighted: false, ratio: 3 },
   { name: 'least request', lb: { policy: 'LEAST_REQUEST', choiceCount: 2 }, weighted: false, ratio: 3 },
   { name: 'peak EWMA', lb: { policy: 'PEAK_EWMA', decayMs: 10_000 }, weighted: false, ratio: 3 },
+  { name: 'weighted round robin by load', lb: byLoad, weighted: false, ratio: 3 },
   { name: 'maglev', lb: { policy: 'MAGLEV', tableSize: 65_537, ...hashing }, weighted: false, ratio: 3 },
   { name: 'ring hash', lb: ring, weighted: false, ratio: 4 },
   { name: 'weighted round robin', lb: { policy: 'ROUND_ROBIN' }, weighted: true, ratio: 6 },
@@ -38,7 +41,11 @@ function labOf(lb: LbSpec, count: number, weighted: boolean): Lab {
       endpoint(0, { address: `10.${i >> 8}.${i & 255}.1`, weight: weighted ? 1 + (i % 3) : 1 }),
     ),
   })
-  for (const host of lab.cluster.hosts) host.latencyMs = 5
+  for (const [i, host] of lab.cluster.hosts.entries()) {
+    host.latencyMs = 5
+    lab.cluster.loadReported(host, { ...emptyLoadReport, qps: 100 + (i % 3) * 100, cpuUtilization: 0.5 }, lab.time)
+  }
+  lab.advance(weightedRoundRobinDefaults.updateMs)
   return lab
 }
 
@@ -92,7 +99,7 @@ describe('among 10,000 hosts', () => {
     expect(found).toBeLessThanOrEqual(ratio)
   })
 
-  it.each(policies.slice(0, 4))('a whole call by $name takes hardly longer than among 10', ({ lb, weighted }) => {
+  it.each(policies.slice(0, 5))('a whole call by $name takes hardly longer than among 10', ({ lb, weighted }) => {
     const small = labOf(lb, 10, weighted)
     const large = labOf(lb, 10_000, weighted)
     const found = compare(

@@ -68,6 +68,8 @@ export function balancerWords(lb: LbSpec): string {
   switch (lb.policy) {
     case 'LEAST_REQUEST':
       return `LEAST_REQUEST of ${lb.choiceCount}`
+    case 'WEIGHTED_ROUND_ROBIN':
+      return `WEIGHTED_ROUND_ROBIN by reported load${lb.oobReportingMs === null ? '' : `, asked for every ${duration(lb.oobReportingMs)}`}`
     case 'PEAK_EWMA':
       return `PEAK_EWMA over ${duration(lb.decayMs)}`
     case 'RING_HASH':

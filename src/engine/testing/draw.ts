@@ -6,6 +6,7 @@ import {
   type LbSpec,
   type OutlierSpec,
   type RetryBudgetSpec,
+  weightedRoundRobinDefaults,
 } from '../../model/cluster.ts'
 import {
   type FaultSpec,
@@ -26,7 +27,9 @@ export function drawLb(dice: Dice): LbSpec {
   const slowStart = { windowMs: dice.between(100, 5_000), aggression: dice.oneOf([1, 2]), minWeightPercent: 10 }
   const slow = dice.chance(0.2) ? { slowStart } : {}
   const hashing = { balanceFactorPercent: dice.oneOf([0, 0, 120]), useHostname: false }
-  switch (dice.int(0, 5)) {
+  switch (dice.int(0, 6)) {
+    case 6:
+      return { ...weightedRoundRobinDefaults, blackoutMs: dice.oneOf([0, 1_000]) }
     case 0:
       return { policy: 'ROUND_ROBIN', ...slow }
     case 1:

@@ -1,4 +1,4 @@
-import { create } from '@bufbuild/protobuf'
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { describe, expect, it } from 'vitest'
 import {
   anyOf,
@@ -16,6 +16,7 @@ import {
   Cluster_RingHashLbConfig_HashFunction as OldHash,
 } from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
 import { RequestMethod } from '../../gen/envoy/config/core/v3/base_pb.js'
+import { ClientSideWeightedRoundRobinSchema } from '../../gen/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3/client_side_weighted_round_robin_pb.js'
 import { LeastRequestSchema } from '../../gen/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.js'
 import { MaglevSchema } from '../../gen/envoy/extensions/load_balancing_policies/maglev/v3/maglev_pb.js'
 import { RingHashSchema } from '../../gen/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash_pb.js'
@@ -29,6 +30,7 @@ import {
 import { UpstreamTlsContextSchema } from '../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
 import { HttpProtocolOptionsSchema } from '../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
 import { ClusterPolicySchema } from '../../gen/inmesh/v1/extensions_pb.js'
+import { weightedRoundRobinDefaults } from '../../model/cluster.ts'
 import { MetadataKey } from '../proto.ts'
 import { clusterType } from './cluster.ts'
 
@@ -178,6 +180,29 @@ describe('balancers', () => {
     const { value, warnings } = decode(named({ balancer: 'toString' }))
     expect(value.spec.lb).toEqual({ policy: 'RANDOM' })
     expect(warnings.join()).toContain('balancer: "toString" is not known, lb_policy is used')
+  })
+
+  it('weighted round robin by load, alone or below localities', () => {
+    const wrr = (init: MessageInitShape<typeof ClientSideWeightedRoundRobinSchema> = {}) =>
+      anyOf(ClientSideWeightedRoundRobinSchema, init)
+    expect(spec(list(wrr())).lb).toEqual(weightedRoundRobinDefaults)
+    const given = {
+      enableOobLoadReport: true,
+      oobReportingPeriod: { seconds: 20n },
+      blackoutPeriod: {},
+      weightExpirationPeriod: { seconds: 60n },
+      weightUpdatePeriod: { nanos: 1_000_000 },
+      errorUtilizationPenalty: 0.5,
+    }
+    const numbers = { oobReportingMs: 20_000, blackoutMs: 0, expirationMs: 60_000, updateMs: 100, errorPenalty: 0.5 }
+    expect(spec(list(wrr(given))).lb).toEqual({ policy: 'WEIGHTED_ROUND_ROBIN', ...numbers })
+    expect(spec(list(wrr({ ...given, enableOobLoadReport: false }))).lb).toMatchObject({ oobReportingMs: null })
+    const { policies } = list(wrr(), anyOf(RoundRobinSchema, {})).loadBalancingPolicy
+    const below = spec(list(anyOf(WrrLocalitySchema, { endpointPickingPolicy: { policies } })))
+    expect(below).toMatchObject({ lb: weightedRoundRobinDefaults, priorities: { locality: 'weighted' } })
+    expect(() => spec(list(wrr({ errorUtilizationPenalty: -1 })))).toThrow(
+      'load_balancing_policy.policies[0].typed_extension_config.error_utilization_penalty: must not be negative, is -1',
+    )
   })
 
   it('weigh localities where they are told to', () => {

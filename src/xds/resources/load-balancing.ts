@@ -8,6 +8,7 @@ import {
   Cluster_RingHashLbConfigSchema as RingHashConfigSchema,
   Cluster_RoundRobinLbConfigSchema as RoundRobinConfigSchema,
 } from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
+import { ClientSideWeightedRoundRobinSchema } from '../../gen/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3/client_side_weighted_round_robin_pb.js'
 import {
   type LeastRequest,
   LeastRequestSchema,
@@ -27,6 +28,7 @@ import { type Field, names } from './field.ts'
 import { type HashingInit, hashing, maglev, ringHash } from './hash-balancer.ts'
 import { localitiesOf, localityConfig } from './locality-config.ts'
 import { type SlowStartInit, slowStart } from './slow-start.ts'
+import { weightedRoundRobin } from './weighted-round-robin.ts'
 
 /** How hosts are chosen, and how localities count. */
 export interface Balancing {
@@ -128,6 +130,10 @@ function fromList(field: Field, list: LoadBalancingPolicy, depth: number): Chose
       const message = unpack(at, config, MaglevSchema)
       const consistent = hashing(at.at('consistent_hashing_lb_config'), message.consistentHashingLbConfig)
       return { lb: maglev(at, message.tableSize, consistent), priorities: weighted(message.localityWeightedLbConfig) }
+    }
+    if (holds(config, ClientSideWeightedRoundRobinSchema)) {
+      const message = unpack(at, config, ClientSideWeightedRoundRobinSchema)
+      return { lb: weightedRoundRobin(at, message), priorities: null }
     }
     if (holds(config, WrrLocalitySchema)) {
       const child = unpack(at, config, WrrLocalitySchema).endpointPickingPolicy
