@@ -10,7 +10,7 @@ import type { RouteEdits } from '../engine/route.ts'
 import { learnLoad } from '../orca/answer.ts'
 import { REPORT_BIN_HEADER, REPORT_HEADER } from '../orca/header.ts'
 import type { Failure } from '../transport/connect-failure.ts'
-import { tellPeer } from '../transport/hop-headers.ts'
+import { tellPeer, tellWait } from '../transport/hop-headers.ts'
 import { classifyRequest } from './classify.ts'
 import { type Connection, stale } from './connection.ts'
 import type { HttpExchange } from './exchange.ts'
@@ -100,6 +100,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     const { options } = exchange
     const headers = requestHeaders(exchange.headers, exchange.authority, this)
     tellPeer(headers, this)
+    tellWait(headers, this)
     const { edits } = this.call.route
     const path = edits === null ? exchange.path : editRequest(edits, headers, exchange.path, this.call)
     if (this.call.appHeaders !== null) editByApp(this.call.appHeaders, headers)
@@ -236,7 +237,8 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     const { connection } = this
     if (!this.wasSent && connection !== null && !this.over && (error === stale || connection.socket.destroyed)) {
       this.connection = null
-      connection.link.again(this, connection)
+      connection.running--
+      connection.link.again(this)
       return
     }
     const first = connection !== null && connection.requests === 1

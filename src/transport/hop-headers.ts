@@ -15,13 +15,18 @@ export function priorityOf(text: string | string[] | undefined): Priority | null
   return (priorities as readonly unknown[]).includes(text) ? (text as Priority) : null
 }
 
-/** Appends what the peer of one try should know of its sender: how long it waits, and what it repeats. */
+/** Appends what the peer of one try should know of its sender but for how long it waits: what it repeats, and its class. */
 export function tellPeer(headers: string[], attempt: Attempt): void {
   const { call } = attempt
   if (attempt.number > 1) headers.push(ATTEMPT_HEADER, String(attempt.number))
   if (call.repeats > 0 || call.exchange.tree?.repeated === true) headers.push(REPEAT_HEADER, '1')
   const priority = call.exchange.priority ?? call.route.spec.priority
   if (priority !== null && priority !== 'DEFAULT') headers.push(PRIORITY_HEADER, priority)
+}
+
+/** Appends how long the sender of one try waits for its answer. */
+export function tellWait(headers: string[], attempt: Attempt): void {
+  const { call } = attempt
   if (call.deadline === Number.POSITIVE_INFINITY && call.tryTimeoutMs === Number.POSITIVE_INFINITY) return
   const ms = attempt.remainingMs(call.now)
   if (ms !== Number.POSITIVE_INFINITY) headers.push(EXPECTED_HEADER, String(Math.max(1, Math.floor(ms))))

@@ -1,6 +1,6 @@
 import { type ChannelInterface, connectivityState, credentials, experimental, Metadata, status } from '@grpc/grpc-js'
+import type { GrpcListener, OpenChannel } from '../types.ts'
 import { deadlineIn, FramedCall } from './framed-call.ts'
-import type { GrpcListener, OpenChannel } from './types.ts'
 
 /** Name of the policy by which the targets of the mesh are balanced: it hands each call to the mesh. */
 export const BALANCER = 'inmesh'

@@ -1,6 +1,6 @@
 import { gunzipSync, inflateSync } from 'node:zlib'
 import type { Metadata } from '@grpc/grpc-js'
-import type { GrpcCall, GrpcListener } from './types.ts'
+import type { GrpcCall, GrpcListener } from '../types.ts'
 
 const PREFIX = 5
 const COMPRESSED = 1

@@ -1,8 +1,8 @@
 import { experimental } from '@grpc/grpc-js'
 import { InmeshError } from '../../errors.ts'
+import type { OpenChannel } from '../types.ts'
 import { BALANCER, currentOpener, MeshBalancer, MeshBalancerConfig, setOpener } from './balancer.ts'
 import { MeshResolver } from './resolver.ts'
-import type { OpenChannel } from './types.ts'
 
 /** Schemes whose targets are the mesh's; `xds` is what gRPC's own proxyless mesh uses. */
 const schemes = ['mesh', 'xds'] as const
