@@ -179,6 +179,23 @@ export const rejections = {
     body: 'this server is overloaded',
     headers: [...overloaded, 'retry-after-ms', '100'],
   }),
+  /** There is no policy to judge by: fails closed. */
+  noInboundPolicy: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'NC',
+    details: 'inbound_policy_missing',
+    body: 'this server has no policy',
+  }),
+  /** A server that ends: nothing was begun, so it may be sent elsewhere whatever it is. */
+  closing: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: '-',
+    details: 'server_closing',
+    body: 'this server is closing',
+    headers: ['x-inmesh-not-started', '1'],
+  }),
   plaintextRefused: new Rejection({
     status: 403,
     grpcStatus: 7,

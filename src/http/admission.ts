@@ -32,14 +32,6 @@ type Tracked = ServerResponse & { [EXCHANGE]?: InboundExchange }
 /** A draining server's mark: this request was not begun, so it may be sent elsewhere whatever it is. */
 const notStartedHeaders = { 'x-inmesh-not-started': '1' }
 
-const noPolicy = new Rejection({
-  status: 503,
-  grpcStatus: 14,
-  flag: 'NC',
-  details: 'inbound_policy_missing',
-  body: 'this server has no policy',
-})
-
 /**
  * What happens to each request between the parser and the app: cleaned, counted, judged by the inbound policy of this
  * moment; refused ones never reach the app. Also counts what is under way, for a graceful end.
@@ -189,7 +181,7 @@ export class Admission {
     }
     const verdict = isSurplus(exchange.request.socket)
       ? rejections.inboundOverflow
-      : (this.options.inbound()?.admit(exchange) ?? noPolicy)
+      : (this.options.inbound()?.admit(exchange) ?? rejections.noInboundPolicy)
     if (!('cancel' in verdict)) return this.told(exchange, verdict)
     exchange.held = verdict
     return HELD

@@ -1,6 +1,7 @@
 import { connect } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { CheckResult } from '../engine/health.ts'
+import { PRIORITY_HEADER } from '../transport/hop-headers.ts'
 
 const SERVING = 1
 /** An answer has a few bytes; more is not one. */
@@ -27,6 +28,8 @@ export function grpcHealth(
     'content-type': 'application/grpc',
     te: 'trailers',
     'user-agent': 'inmesh/health-check',
+    // A server that sheds load is busy, not sick: to take it out would move its load to the others.
+    [PRIORITY_HEADER]: 'CRITICAL',
   })
   let answer = Buffer.alloc(0)
   let status: number | null = null

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { isMeshHeader } from '../transport/hop-headers.ts'
+import { isMeshHeader, toldToApps } from '../transport/hop-headers.ts'
 
 /** Header lines beyond this are refused: 431 (Envoy's default max_headers_count is 100). */
 export const MAX_HEADER_LINES = 100
@@ -14,9 +14,6 @@ const tooMany: BadHead = { status: 431, message: `more than ${MAX_HEADER_LINES} 
 const oneHost: BadHead = { status: 400, message: 'exactly one Host header is needed' }
 const badTarget: BadHead = { status: 400, message: 'bad request target' }
 const badEncoding: BadHead = { status: 400, message: 'HTTP/1.0 knows no transfer coding' }
-
-/** What the caller's side of the mesh tells the app, for it to read: believed of verified peers, taken out else. */
-const told: ReadonlySet<string> = new Set(['x-envoy-original-path', 'x-envoy-original-host', 'x-envoy-attempt-count'])
 
 /**
  * Makes a parsed request unambiguous before anybody looks at it, in place, so that policy and app see one and the same
@@ -70,7 +67,7 @@ function strip(request: IncomingMessage, raw: string[], verified: boolean): void
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
     const lower = name.toLowerCase()
-    if (!isMeshHeader(name) || (verified && told.has(lower))) {
+    if (!isMeshHeader(name) || (verified && toldToApps.has(lower))) {
       kept.push(name, raw[i + 1]!)
       continue
     }

@@ -32,6 +32,13 @@ export function tellWait(headers: string[], attempt: Attempt): void {
   if (ms !== Number.POSITIVE_INFINITY) headers.push(EXPECTED_HEADER, String(Math.max(1, Math.floor(ms))))
 }
 
+/** What the caller's side of the mesh tells the app, for it to read: believed of verified peers, taken out else. */
+export const toldToApps: ReadonlySet<string> = new Set([
+  'x-envoy-original-path',
+  'x-envoy-original-host',
+  'x-envoy-attempt-count',
+])
+
 /** Whether a header is one by which mesh proxies talk to each other; in any case. */
 export function isMeshHeader(name: string): boolean {
   if ((name.charCodeAt(0) | 0x20) !== 0x78 || name.charCodeAt(1) !== 0x2d) return false
