@@ -97,6 +97,8 @@ function hashPolicy(hash: HashSpec): NonNullable<ActionInit['hashPolicy']>[numbe
       const ttl = ttlMs === null ? {} : { ttl: duration(ttlMs) }
       return { policySpecifier: { case: 'cookie', value: { name, path, ...ttl } }, terminal }
     }
+    case 'process':
+      return { policySpecifier: { case: 'filterState', value: { key: 'io.grpc.channel_id' } }, terminal }
     case 'source-ip':
       return { policySpecifier: { case: 'connectionProperties', value: { sourceIp: true } }, terminal }
     case 'query':

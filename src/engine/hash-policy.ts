@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
 import { Hash64 } from '../match/hash64.ts'
+import { compileReplace } from '../match/regex.ts'
 import { xxHash64 } from '../match/xxhash64.ts'
 import type { HashSpec } from '../model/route.ts'
 import type { Call } from './call.ts'
@@ -49,14 +51,25 @@ export function compileCookies(specs: readonly HashSpec[]): ResponseEdits | null
   }
 }
 
+const PROCESS = randomUUID()
+
 function compileSource(spec: HashSpec): Source {
   switch (spec.kind) {
-    case 'header':
-      return ({ exchange }) => {
+    case 'header': {
+      const value: Source = ({ exchange }) => {
         const lines = exchange.headerLines?.(spec.name) ?? []
         // The order of lines says nothing, so it must not decide.
         return lines.length > 1 ? [...lines].sort().join('') : (exchange.header(spec.name) ?? null)
       }
+      if (spec.rewrite === undefined) return value
+      const replace = compileReplace(spec.rewrite.pattern, spec.rewrite.substitution)
+      return (call) => {
+        const text = value(call)
+        return text === null ? null : replace(text)
+      }
+    }
+    case 'process':
+      return () => PROCESS
     case 'query':
       return ({ exchange: { path } }) => firstValue(path, endOfPath(path) + 1, spec.name) ?? null
     case 'source-ip':

@@ -44,6 +44,8 @@ export type OwnBalancer = (typeof ownBalancers)[number]
 export type LbSpec =
   | { readonly policy: 'ROUND_ROBIN'; readonly slowStart?: SlowStartSpec }
   | { readonly policy: 'RANDOM' }
+  /** One host for all, until it is out (gRFC A62); the first of the endpoints, or of a shuffled list of them. */
+  | { readonly policy: 'PICK_FIRST'; readonly shuffle: boolean }
   /**
    * Equal weights: power of `choiceCount` choices by active requests. Unequal ones: weight / (active + 1)^bias (Envoy
    * LeastRequestLbConfig).

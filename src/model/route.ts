@@ -38,6 +38,8 @@ export interface RouteSpec {
   readonly mirrors: readonly MirrorSpec[]
   /** What the cluster's ring or table is asked for; in order, combined as Envoy does. */
   readonly hash: readonly HashSpec[]
+  /** The route says nothing about time, so that its listener may (gRFC A31). */
+  readonly timeUnsaid?: true
   /** Error-rate breaker of this route alone, besides the cluster's. */
   readonly breaker: BreakerSpec | null
   /** Identical GETs that are under way at the same time share one answer. null = off, the default. */
@@ -186,7 +188,14 @@ export interface MirrorSpec {
 
 /** Envoy RouteAction.hash_policy. `terminal`: when it gives a value, those after it do not count. */
 export type HashSpec = { readonly terminal: boolean } & (
-  | { readonly kind: 'header'; readonly name: string }
+  | {
+      readonly kind: 'header'
+      readonly name: string
+      /** What is hashed is the value after all matches were replaced (Envoy regex_rewrite). */
+      readonly rewrite?: { readonly pattern: string; readonly substitution: string }
+    }
+  /** Of all calls of this process alike (gRFC A42, io.grpc.channel_id). */
+  | { readonly kind: 'process' }
   /** `ttlMs` null = never made here; 0 = a session cookie is made when the request has none. */
   | { readonly kind: 'cookie'; readonly name: string; readonly ttlMs: number | null; readonly path: string }
   | { readonly kind: 'source-ip' }

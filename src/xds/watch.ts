@@ -2,6 +2,7 @@ import type { ClusterSpec } from '../model/cluster.ts'
 import type { InboundSpec } from '../model/inbound.ts'
 import { type FaultSpec, type RouteSpec, type RouteTable, routeDefaults } from '../model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot, type TrustBundles } from '../model/snapshot.ts'
+import { MAX_AGGREGATE_DEPTH } from './aggregate.ts'
 import { TRUST_BUNDLE_SECRET, TypeUrl } from './proto.ts'
 import type { ClusterResource } from './resources/cluster.ts'
 import type { EndpointsResource } from './resources/endpoints.ts'
@@ -137,14 +138,15 @@ export class WatchGraph {
     if (listener.kind === 'pending') watched.problem = `waiting for Listener ${name}`
     if (listener.kind !== 'held') return listener
     if (listener.value.kind !== 'client') return { kind: 'rejected', error: `Listener ${name}: has no api_listener` }
-    const { routes, fault } = listener.value
-    if ('inline' in routes) return { kind: 'held', value: withFault(routes.inline, fault) }
+    const { routes, fault, maxStreamMs } = listener.value
+    const complete = (table: RouteTable) => withMaxStream(withFault(table, fault), maxStreamMs)
+    if ('inline' in routes) return { kind: 'held', value: complete(routes.inline) }
     const table = this.#known<RouteTable>(TypeUrl.route, routes.rds)
     if (table.kind === 'pending') watched.problem = `waiting for RouteConfiguration ${routes.rds}`
     // A listener that exists with routes that do not: calls find no route.
     const isSettled = table.kind === 'absent' || (table.kind === 'rejected' && watched.spec === null)
     if (isSettled) return { kind: 'held', value: this.#emptyTable(routes.rds) }
-    return table.kind === 'held' ? { kind: 'held', value: withFault(table.value, fault) } : table
+    return table.kind === 'held' ? { kind: 'held', value: complete(table.value) } : table
   }
 
   #emptyTable(name: string): RouteTable {
@@ -153,11 +155,14 @@ export class WatchGraph {
     return table
   }
 
-  #updateClusters(wanted: ReadonlySet<string>): void {
+  #updateClusters(named: ReadonlySet<string>): void {
+    const wanted = new Set<string>()
+    for (const name of named) this.#want(name, wanted, 0)
     for (const name of this.#clusters.keys()) if (!wanted.has(name)) this.#clusters.delete(name)
     for (const name of wanted) {
-      const cluster = this.#clusters.get(name) ?? new WatchedCluster(name)
-      this.#clusters.set(name, cluster)
+      const cluster = this.#clusters.get(name)!
+      // Of what leaves make up; an aggregate that is none any more is a cluster like others.
+      if (cluster.isAggregate && this.#known(TypeUrl.cluster, name).kind === 'held') continue
       cluster.update(
         this.#known<ClusterResource>(TypeUrl.cluster, name),
         (edsName) => this.#known<EndpointsResource>(TypeUrl.endpoints, edsName),
@@ -165,6 +170,40 @@ export class WatchGraph {
       )
       for (const edsName of cluster.edsNames) this.#need(TypeUrl.endpoints, edsName)
     }
+    for (const name of wanted) {
+      const cluster = this.#clusters.get(name)!
+      if (!cluster.isAggregate) continue
+      const leaves: ClusterSpec[] = []
+      const waitsFor = this.#leaves(name, new Set(), leaves)
+      cluster.updateAggregate(this.#known(TypeUrl.cluster, name), waitsFor === null ? leaves : null, waitsFor ?? '')
+    }
+  }
+
+  /** The cluster, and those that it is made of. */
+  #want(name: string, wanted: Set<string>, depth: number): void {
+    if (wanted.has(name) || depth > MAX_AGGREGATE_DEPTH) return
+    wanted.add(name)
+    const cluster = this.#clusters.get(name) ?? new WatchedCluster(name)
+    this.#clusters.set(name, cluster)
+    cluster.look(this.#known<ClusterResource>(TypeUrl.cluster, name))
+    for (const child of cluster.children) this.#want(child, wanted, depth + 1)
+  }
+
+  /** Adds the leaves of an aggregate, each once, in order. @returns what is waited for; null = nothing */
+  #leaves(name: string, seen: Set<string>, leaves: ClusterSpec[]): string | null {
+    if (seen.has(name)) return null
+    seen.add(name)
+    const known = this.#known<ClusterResource>(TypeUrl.cluster, name)
+    if (known.kind === 'held' && known.value.children.length > 0) {
+      for (const child of known.value.children) {
+        const waitsFor = this.#leaves(child, seen, leaves)
+        if (waitsFor !== null) return waitsFor
+      }
+      return null
+    }
+    const cluster = this.#clusters.get(name)
+    if (cluster?.spec != null) leaves.push(cluster.spec)
+    return cluster?.standing === 'pending' ? cluster.waitsFor : null
   }
 
   #updateListener(name: string, watched: WatchedListener, table: Known<RouteTable>): void {
@@ -295,6 +334,24 @@ function withFault(table: RouteTable, fault: FaultSpec | null): RouteTable {
     virtualHosts: table.virtualHosts.map((host) => ({
       ...host,
       routes: host.routes.map((route) => ({ ...route, fault: route.fault ?? fault })),
+    })),
+  }
+  known.set(table, made)
+  return made
+}
+
+const limited = new Map<number, WeakMap<RouteTable, RouteTable>>()
+
+/** The table with its listener's limit on routes that say nothing about time. One object for each pair. */
+function withMaxStream(table: RouteTable, maxStreamMs: number): RouteTable {
+  if (maxStreamMs === Number.POSITIVE_INFINITY) return table
+  const known = limited.get(maxStreamMs) ?? new WeakMap<RouteTable, RouteTable>()
+  limited.set(maxStreamMs, known)
+  const made = known.get(table) ?? {
+    ...table,
+    virtualHosts: table.virtualHosts.map((host) => ({
+      ...host,
+      routes: host.routes.map((route) => (route.timeUnsaid === true ? { ...route, timeoutMs: maxStreamMs } : route)),
     })),
   }
   known.set(table, made)

@@ -1,4 +1,5 @@
 import { type ClusterSpec, clusterDefaults, type EndpointSpec } from '../model/cluster.ts'
+import { aggregateSpec } from './aggregate.ts'
 import type { ClusterResource } from './resources/cluster.ts'
 import type { EndpointsResource } from './resources/endpoints.ts'
 
@@ -25,6 +26,8 @@ export class WatchedCluster {
   /** What it is waiting for. */
   waitsFor = ''
   #usedCluster: ClusterResource | null = null
+  /** What an aggregate in use was made of. */
+  #usedLeaves: readonly ClusterSpec[] = []
   #usedEndpoints: EndpointsResource = noEndpoints
   #wanted: ClusterResource | null = null
 
@@ -36,6 +39,42 @@ export class WatchedCluster {
   get edsNames(): string[] {
     const names = [this.#wanted?.edsName, this.#usedCluster?.edsName]
     return names.filter((name) => name != null)
+  }
+
+  /** Clusters that must stay subscribed because this one, in its old version or its new one, is made of them. */
+  get children(): string[] {
+    return [...(this.#wanted?.children ?? []), ...(this.#usedCluster?.children ?? [])]
+  }
+
+  /** Looks at its own resource alone, for `children` and `isAggregate`. */
+  look(cluster: Known<ClusterResource>): void {
+    if (cluster.kind === 'held') this.#wanted = cluster.value
+  }
+
+  get isAggregate(): boolean {
+    return (this.#wanted?.children.length ?? 0) > 0
+  }
+
+  /**
+   * An aggregate (gRFC A37): complete when every leaf is there or known not to exist; those that are missing are passed over.
+   *
+   * @param leaves in order; null = one is waited for, whose name is then in `waitsFor`
+   */
+  updateAggregate(cluster: Known<ClusterResource>, leaves: readonly ClusterSpec[] | null, waitsFor: string): void {
+    this.waitsFor = ''
+    if (cluster.kind !== 'held') return
+    if (leaves !== null) this.#aggregate(cluster.value, leaves)
+    this.standing = this.spec !== null ? 'ready' : 'pending'
+    this.waitsFor = this.spec !== null ? '' : waitsFor
+  }
+
+  #aggregate(cluster: ClusterResource, leaves: readonly ClusterSpec[]): void {
+    const same = leaves.length === this.#usedLeaves.length && leaves.every((leaf, i) => leaf === this.#usedLeaves[i])
+    if (this.spec !== null && this.#usedCluster === cluster && same) return
+    this.#usedCluster = cluster
+    this.#usedEndpoints = noEndpoints
+    this.#usedLeaves = leaves
+    this.spec = aggregateSpec(cluster, leaves)
   }
 
   /**
@@ -81,7 +120,9 @@ export class WatchedCluster {
     this.#usedCluster = cluster
     this.#usedEndpoints = resource
     const { priorities } = cluster.spec
-    this.spec = { ...cluster.spec, priorities: { ...priorities, overprovisioningPercent }, endpoints }
+    const weighted = cluster.weighsLocalities && endpoints.some((e) => (e.localityWeight ?? 0) > 0)
+    const locality = weighted ? 'weighted' : priorities.locality
+    this.spec = { ...cluster.spec, priorities: { ...priorities, locality, overprovisioningPercent }, endpoints }
   }
 }
 

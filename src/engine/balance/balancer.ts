@@ -6,6 +6,7 @@ import type { HostRuntime } from '../host.ts'
 import { LeastRequest } from './least-request.ts'
 import { Maglev } from './maglev.ts'
 import { PeakEwma } from './peak-ewma.ts'
+import { PickFirst } from './pick-first.ts'
 import { RandomPick } from './random.ts'
 import { RingHash } from './ring-hash.ts'
 import { RoundRobin } from './round-robin.ts'
@@ -42,6 +43,8 @@ export function createBalancer(spec: LbSpec, env: BalancerEnv): Balancer {
       return new RoundRobin(spec.slowStart, env)
     case 'RANDOM':
       return new RandomPick(env)
+    case 'PICK_FIRST':
+      return new PickFirst(spec, env)
     case 'LEAST_REQUEST':
       return new LeastRequest(spec, env)
     case 'PEAK_EWMA':

@@ -59,6 +59,8 @@ export function hashWords(spec: HashSpec): string {
       return `cookie ${spec.name}${spec.ttlMs === null ? '' : ', made when absent'}`
     case 'query':
       return `query parameter ${spec.name}`
+    case 'process':
+      return 'this process'
     case 'source-ip':
       return 'source IP'
   }

@@ -160,12 +160,19 @@ describe('load balancing', () => {
     const init = {
       lbPolicy: LbPolicy.MAGLEV,
       loadBalancingPolicy: list(
-        anyOf(PickFirstSchema, {}),
+        anyOf(RawBufferSchema, {}),
         anyOf(LeastRequestSchema, { choiceCount: 3 }),
         anyOf(RoundRobinSchema, {}),
       ),
     }
     expect(spec(init).lb).toEqual({ policy: 'LEAST_REQUEST', choiceCount: 3 })
+  })
+
+  it('takes pick_first, shuffled or not', () => {
+    const lb = (shuffleAddressList: boolean) =>
+      spec({ loadBalancingPolicy: list(anyOf(PickFirstSchema, { shuffleAddressList })) }).lb
+    expect(lb(false)).toEqual({ policy: 'PICK_FIRST', shuffle: false })
+    expect(lb(true)).toEqual({ policy: 'PICK_FIRST', shuffle: true })
   })
 
   it('looks inside wrr_locality', () => {
@@ -174,8 +181,8 @@ describe('load balancing', () => {
   })
 
   it('refuses a list without one, a nest without end and fewer than 2 choices', () => {
-    expect(refusal({ loadBalancingPolicy: list(anyOf(PickFirstSchema, {}), anyOf(RawBufferSchema, {})) })).toMatch(
-      /^load_balancing_policy.policies: none of .*PickFirst, .*RawBuffer is supported/,
+    expect(refusal({ loadBalancingPolicy: list(anyOf(ClusterSchema, {}), anyOf(RawBufferSchema, {})) })).toMatch(
+      /^load_balancing_policy.policies: none of .*Cluster, .*RawBuffer is supported/,
     )
     expect(refusal({ loadBalancingPolicy: {} })).toBe('load_balancing_policy.policies: must not be empty')
     expect(refusal({ loadBalancingPolicy: list(anyOf(LeastRequestSchema, { choiceCount: 1 })) })).toContain(

@@ -30,6 +30,13 @@ export interface ClusterResource {
   readonly edsName: string | null
   /** Endpoints that came with the cluster; null = by EDS, by DNS, or none at all. */
   readonly inline: EndpointsResource | null
+  /** Clusters that an aggregate stands for, best first; empty = it is none (gRFC A37). */
+  readonly children: readonly string[]
+  /**
+   * Localities count by their weights as soon as one has any, and one without gets nothing: so gRPC's clients, to which foreign
+   * control planes talk, have it where the cluster says nothing.
+   */
+  readonly weighsLocalities: boolean
 }
 
 /** CDS. Types: EDS, STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST. */
@@ -54,7 +61,7 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
   field.onlyReads(ClusterSchema, message, fields)
   const policy = typedMetadata(field.at('metadata'), message.metadata, MetadataKey.cluster, ClusterPolicySchema)
   const policyAt = field.at('metadata.typed_filter_metadata').index(MetadataKey.cluster)
-  const { kind, edsName, dns, inline } = discovery(field, message)
+  const { kind, edsName, dns, inline, children } = discovery(field, message)
   const http = httpOptions(field, message)
   const { lb, priorities } =
     kind === 'passthrough'
@@ -63,6 +70,8 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
   return {
     edsName,
     inline,
+    children,
+    weighsLocalities: field.dialect.providers !== null && priorities.locality === 'none',
     spec: {
       ...clusterDefaults,
       name: message.name,

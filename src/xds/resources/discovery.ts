@@ -3,8 +3,10 @@ import {
   Cluster_DiscoveryType as DiscoveryType,
   Cluster_DnsLookupFamily as Family,
 } from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
+import { ClusterConfigSchema as AggregateSchema } from '../../gen/envoy/extensions/clusters/aggregate/v3/cluster_pb.js'
 import type { ClusterSpec, DnsSpec } from '../../model/cluster.ts'
 import { nameOrAddress, socketAddress } from './address.ts'
+import { holds, unpack } from './any.ts'
 import { requireAds } from './config-source.ts'
 import { positiveMs } from './duration.ts'
 import { clusterEndpoints, type EndpointsResource } from './endpoints.ts'
@@ -16,6 +18,8 @@ export interface Discovery {
   readonly edsName: string | null
   readonly dns: DnsSpec | null
   readonly inline: EndpointsResource | null
+  /** Clusters that an aggregate stands for, best first; empty = it is none (gRFC A37). */
+  readonly children: readonly string[]
 }
 
 /**
@@ -24,9 +28,15 @@ export interface Discovery {
  */
 export function discovery(field: Field, message: Cluster): Discovery {
   const given = message.clusterDiscoveryType
-  if (given.case === 'clusterType') field.at('cluster_type').fail(`"${given.value.name}" is not supported`)
+  const none = { edsName: null, dns: null, inline: null, children: [] }
+  if (given.case === 'clusterType') {
+    const at = field.at('cluster_type')
+    if (!holds(given.value.typedConfig, AggregateSchema)) at.fail(`"${given.value.name}" is not supported`)
+    const { clusters } = unpack(at.at('typed_config'), given.value.typedConfig, AggregateSchema)
+    if (clusters.length === 0) at.at('typed_config.clusters').fail('must not be empty')
+    return { ...none, kind: 'eds', children: clusters }
+  }
   const type = given.case === 'type' ? given.value : DiscoveryType.STATIC
-  const none = { edsName: null, dns: null, inline: null }
   switch (type) {
     case DiscoveryType.EDS: {
       const at = field.at('eds_cluster_config')

@@ -86,7 +86,12 @@ const managerFields = names(`codec_type stat_prefix rds route_config scoped_rout
 
 /** What holds for every HttpConnectionManager, whichever side it is on (gRFC A41 for the address rules). */
 export function checkManager(field: Field, manager: HttpConnectionManager): void {
-  field.onlyReads(HttpConnectionManagerSchema, manager, managerFields)
+  const foreign = field.dialect.providers !== null
+  field.onlyReads(
+    HttpConnectionManagerSchema,
+    manager,
+    foreign ? new Set([...managerFields, 'common_http_protocol_options']) : managerFields,
+  )
   if (manager.xffNumTrustedHops !== 0) field.at('xff_num_trusted_hops').fail('must be 0')
   if (manager.originalIpDetectionExtensions.length > 0)
     field.at('original_ip_detection_extensions').fail('must be empty')

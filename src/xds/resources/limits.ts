@@ -23,12 +23,15 @@ export function limits(
   const thresholds = defaults(message)
   if (message !== undefined) field.onlyReads(CircuitBreakersSchema, message, names('thresholds'))
   if (thresholds !== undefined) field.at('thresholds').onlyReads(CircuitBreakers_ThresholdsSchema, thresholds, fields)
+  // gRPC has no such limit, so control planes for its clients do not speak of it.
+  const retries = field.dialect.providers === null ? 3 : 0xffff_ffff
   return {
     maxConnections: limit(thresholds?.maxConnections, 1024),
     maxPendingRequests: limit(thresholds?.maxPendingRequests, 1024),
     maxRequests: limit(thresholds?.maxRequests, 1024),
     // A retry budget replaces the fixed number (Envoy).
-    maxRetries: thresholds?.retryBudget === undefined ? limit(thresholds?.maxRetries, 3) : Number.POSITIVE_INFINITY,
+    maxRetries:
+      thresholds?.retryBudget === undefined ? limit(thresholds?.maxRetries, retries) : Number.POSITIVE_INFINITY,
   }
 }
 

@@ -1,3 +1,4 @@
+import { HttpProtocolOptionsSchema } from '../../gen/envoy/config/core/v3/protocol_pb.js'
 import { type Listener, ListenerSchema } from '../../gen/envoy/config/listener/v3/listener_pb.js'
 import {
   type HttpConnectionManager,
@@ -8,6 +9,7 @@ import type { FaultSpec, RouteTable } from '../../model/route.ts'
 import { TypeUrl } from '../proto.ts'
 import { unpack } from './any.ts'
 import { requireAds, snake } from './config-source.ts'
+import { limitMs } from './duration.ts'
 import { type Field, names } from './field.ts'
 import { checkManager, httpFilters } from './http-filters.ts'
 import { inboundSpec } from './inbound.ts'
@@ -21,6 +23,8 @@ export type ListenerResource =
       readonly routes: { readonly rds: string } | { readonly inline: RouteTable }
       /** Of routes that say nothing else about faults. */
       readonly fault: FaultSpec | null
+      /** Of routes that say nothing about time (gRFC A31), ms; Infinity = none. */
+      readonly maxStreamMs: number
     }
   | { readonly kind: 'inbound'; readonly spec: InboundSpec }
 
@@ -48,7 +52,15 @@ function listener(message: Listener, field: Field): ListenerResource {
   const manager = unpack(at, message.apiListener.apiListener, HttpConnectionManagerSchema)
   checkManager(at, manager)
   const fault = httpFilters(at, manager.httpFilters, 'client').find((filter) => filter.fault !== undefined)?.fault
-  return { kind: 'client', routes: routesOf(at, manager), fault: fault ?? null }
+  return { kind: 'client', routes: routesOf(at, manager), fault: fault ?? null, maxStreamMs: maxStreamMs(at, manager) }
+}
+
+function maxStreamMs(field: Field, { commonHttpProtocolOptions: options }: HttpConnectionManager): number {
+  // inmesh's own routes say all about time themselves.
+  if (options === undefined || field.dialect.providers === null) return Number.POSITIVE_INFINITY
+  const at = field.at('common_http_protocol_options')
+  at.onlyReads(HttpProtocolOptionsSchema, options, names('max_stream_duration idle_timeout'))
+  return limitMs(at.at('max_stream_duration'), options.maxStreamDuration)
 }
 
 function routesOf(field: Field, manager: HttpConnectionManager): { rds: string } | { inline: RouteTable } {

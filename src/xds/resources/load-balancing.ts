@@ -15,6 +15,7 @@ import {
   LeastRequest_SelectionMethod as SelectionMethod,
 } from '../../gen/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.js'
 import { MaglevSchema } from '../../gen/envoy/extensions/load_balancing_policies/maglev/v3/maglev_pb.js'
+import { PickFirstSchema } from '../../gen/envoy/extensions/load_balancing_policies/pick_first/v3/pick_first_pb.js'
 import { RandomSchema } from '../../gen/envoy/extensions/load_balancing_policies/random/v3/random_pb.js'
 import {
   RingHash_HashFunction as HashFunction,
@@ -109,6 +110,10 @@ function fromList(field: Field, list: LoadBalancingPolicy, depth: number): Chose
         lb: { policy: 'ROUND_ROBIN', ...slowStart(at, message.slowStartConfig) },
         priorities: localityConfig(at, message.localityLbConfig),
       }
+    }
+    if (holds(config, PickFirstSchema)) {
+      const { shuffleAddressList } = unpack(at, config, PickFirstSchema)
+      return { lb: { policy: 'PICK_FIRST', shuffle: shuffleAddressList }, priorities: null }
     }
     if (holds(config, RandomSchema)) return { lb: { policy: 'RANDOM' }, priorities: null }
     if (holds(config, LeastRequestSchema)) return fromLeastRequest(at, unpack(at, config, LeastRequestSchema))

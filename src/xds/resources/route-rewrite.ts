@@ -17,12 +17,17 @@ export function rewrite(field: Field, action: RouteAction): RewriteSpec | null {
   const host = action.hostRewriteSpecifier
   if (host.case === 'autoHostRewrite') {
     // Endpoints of the mesh have addresses and no names: with `false` nothing is asked for.
-    if (host.value.value) field.at('auto_host_rewrite').fail('not supported')
-  } else if (host.case !== undefined && host.case !== 'hostRewriteLiteral')
-    field.at(snake(host.case)).fail('not supported')
+    if (host.value.value) beyondUs(field.at('auto_host_rewrite'))
+  } else if (host.case !== undefined && host.case !== 'hostRewriteLiteral') beyondUs(field.at(snake(host.case)))
   const authority = host.case === 'hostRewriteLiteral' ? host.value : null
   if (authority === '') field.at('host_rewrite_literal').fail('must not be empty')
   return path === null && authority === null ? null : { path, authority }
+}
+
+/** gRPC's clients pass over rewrites of the host, so that foreign control planes may send some (A81 is for those that trust them). */
+function beyondUs(field: Field): void {
+  if (field.dialect.providers === null) field.fail('not supported')
+  field.warn('not supported, has no effect')
 }
 
 function pathRewrite(
@@ -37,7 +42,7 @@ function pathRewrite(
 }
 
 /** RegexMatchAndSubstitute; tried here so that nothing fails when requests come. */
-function substitution(field: Field, message: RegexMatchAndSubstitute): PathRewrite {
+export function substitution(field: Field, message: RegexMatchAndSubstitute): Extract<PathRewrite, { kind: 'regex' }> {
   if (message.pattern === undefined) return field.at('pattern').fail('is missing')
   const pattern = regex(field.at('pattern'), message.pattern)
   try {

@@ -107,8 +107,20 @@ function virtualHost(field: Field, host: WireVirtualHost, taken: Set<string>, ta
   return {
     name: host.name,
     domains: domains(field.at('domains'), host.domains, taken),
-    routes: field.at('routes').map(host.routes, (r, at) => route(at, r, level)),
+    routes: field
+      .at('routes')
+      .map(host.routes, (r, at) => (isBeyondUs(at, r) ? null : route(at, r, level)))
+      .filter((r) => r !== null),
   }
+}
+
+/** gRFC A28: a route to a cluster that is chosen in a way that is not known is left out; the next that matches decides. */
+function isBeyondUs(field: Field, { action }: Route): boolean {
+  if (field.dialect.providers === null || action.case !== 'route') return false
+  const { case: specifier } = action.value.clusterSpecifier
+  if (specifier === undefined || specifier === 'cluster' || specifier === 'weightedClusters') return false
+  field.at('route').at(snake(specifier)).warn('not supported, the route is left out')
+  return true
 }
 
 // metadata: filter_metadata is for others; decorator and tracing name spans, which is telemetry's own business.
@@ -181,6 +193,7 @@ type Forwarding = Pick<
   | 'breaker'
   | 'coalesce'
   | 'priority'
+  | 'timeUnsaid'
 >
 
 function forwarding(
@@ -208,6 +221,9 @@ function forwarding(
     // They act with the edits of each destination then, which come last.
     headers: host.mostSpecificLast ? null : common.headers,
     timeoutMs: timeoutMs(at, wire),
+    ...(at.dialect.providers !== null && wire.timeout === undefined && saysNothing(wire.maxStreamDuration)
+      ? { timeUnsaid: true as const }
+      : {}),
     // 0 switches it off (Envoy).
     idleTimeoutMs:
       wire.idleTimeout === undefined
@@ -306,6 +322,10 @@ function timeoutMs(field: Field, action: WireRouteAction): number {
   at.onlyReads(RouteAction_MaxStreamDurationSchema, duration, names('max_stream_duration grpc_timeout_header_max'))
   const name = duration.grpcTimeoutHeaderMax !== undefined ? 'grpc_timeout_header_max' : 'max_stream_duration'
   return Math.min(timeout, limitMs(at.at(name), duration.grpcTimeoutHeaderMax ?? duration.maxStreamDuration))
+}
+
+function saysNothing(duration: WireRouteAction['maxStreamDuration']): boolean {
+  return duration?.grpcTimeoutHeaderMax === undefined && duration?.maxStreamDuration === undefined
 }
 
 function direct(field: Field, response: DirectResponseAction): RouteAction {
