@@ -1,7 +1,8 @@
 /**
  * Compares variants of one kind of request: one server process; one fresh client process per variant and epoch; rounds
  * interleaved in random order, so that ratios compare neighbours in time; the variant `control` is `bare` again and shows the
- * noise. Bytes are counted apart, in a window without garbage collection.
+ * noise. Bytes are counted apart, in a window without garbage collection, after a collection in the midst of requests and
+ * some more requests: see `collect` in measured.ts.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { cpus } from 'node:os'
@@ -11,8 +12,8 @@ import { median, shuffled, spread } from './statistics.ts'
 const CONCURRENCY = 16
 /** Rounds like those that count, thrown away: the first ones after a pause cost up to twice as much. */
 const WARM_ROUNDS = 6
-/** All garbage of a window fits in a young generation of this size. */
-const BYTE_FLAGS = ['--expose-gc', '--min-semi-space-size=256', '--max-semi-space-size=256']
+/** All garbage of a window fits in a young generation of this size; an old one that seems to grow must not end the window. */
+const BYTE_FLAGS = ['--expose-gc', '--min-semi-space-size=256', '--max-semi-space-size=256', '--no-incremental-marking']
 /** One process may sit in a good or bad state of the compiler and the heap for its whole life: fewer prove nothing about CPU. */
 const MIN_EPOCHS = 4
 
