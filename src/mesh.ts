@@ -13,6 +13,7 @@ import type { Interceptor } from './engine/interceptor.ts'
 import { systemRandom } from './engine/random.ts'
 import { InmeshError } from './errors.ts'
 import { ForeignLink } from './foreign-link.ts'
+import { MeshGrpc } from './grpc/mesh-grpc.ts'
 import { MeshDispatcher } from './http/dispatcher.ts'
 import { type MeshFetch, meshFetch } from './http/fetch/fetch.ts'
 import { createMeshServer, type MeshServer, type MeshServerOptions, wrapServer } from './http/server.ts'
@@ -23,7 +24,7 @@ import type { Snapshot } from './model/snapshot.ts'
 import type { WorkloadInfo } from './model/workload.ts'
 import { type MeshOptions, type ResolvedOptions, resolveOptions } from './options.ts'
 import { Recorder, type Recording, type RecordOptions } from './record.ts'
-import { ServedServer } from './served-server.ts'
+import { ServedPort, ServedServer, type ServerHost } from './served-server.ts'
 import { closeOnSignals } from './signals.ts'
 import { type AdminServer, startAdminServer } from './telemetry/admin-server.ts'
 import { type RunningSdk, startSdk } from './telemetry/start-sdk.ts'
@@ -64,8 +65,9 @@ export class Mesh {
   readonly #events = new MeshEvents()
   /** The part in a control plane of this process; null = it is elsewhere. */
   readonly #embedded: EmbeddedMember | null
-  readonly #servers = new Set<ServedServer>()
-  readonly #registered = new Set<ServedServer>()
+  readonly #servers = new Set<ServedPort>()
+  readonly #registered = new Set<ServedPort>()
+  #grpc: MeshGrpc | null = null
   #nacks = 0
   #admin: AdminServer | null = null
   #sdk: RunningSdk | null = null
@@ -178,6 +180,14 @@ export class Mesh {
   /** Puts an existing node:http server, not yet listening, behind the mesh; for frameworks that make their own. */
   wrap(server: Server, options: ServeOptions = {}): ServedServer {
     return this.#serve((internal) => wrapServer(server, { ...internal, ...options }))
+  }
+
+  /** gRPC in the mesh: servers of @grpc/grpc-js. */
+  get grpc(): MeshGrpc {
+    this.#grpc ??= new MeshGrpc({
+      servers: { serve: (make) => this.#join((options, host) => new ServedPort(make(options), host)) },
+    })
+    return this.#grpc
   }
 
   /** Loopback port of /ready, /metrics, /config_dump and /explain; null = none. */
@@ -358,17 +368,20 @@ export class Mesh {
   }
 
   #serve(make: (options: MeshServerOptions) => MeshServer): ServedServer {
+    return this.#join((options, host) => new ServedServer(make(options), host))
+  }
+
+  #join<T extends ServedPort>(make: (options: MeshServerOptions, host: ServerHost) => T): T {
     const { refusesServers } = this.#link
     if (refusesServers !== null) throw new InmeshError('ERR_INMESH_INVALID_OPTION', refusesServers)
-    let served: ServedServer
-    const server = make({
+    const options: MeshServerOptions = {
       inbound: () => (served.endpoint === null ? undefined : this.#engine.inbound(served.inboundName)),
       identity: this.#link.identity,
       clock: systemClock,
       telemetry: this.#telemetry.server,
       logger: this.#options.logger,
-    })
-    served = new ServedServer(server, {
+    }
+    const served = make(options, {
       advertise: this.#options.address,
       inboundName: (bound, dialled) => this.#link.inboundName(bound, dialled),
       opened: (opened) => {

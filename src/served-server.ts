@@ -1,5 +1,5 @@
 import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Server as NetServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { CloseOptions, MeshServer } from './http/server.ts'
 
@@ -11,24 +11,33 @@ interface Endpoint {
 /** What a mesh wants to know of its servers. */
 export interface ServerHost {
   /** It listens; from now on it is to be registered and needs policy. */
-  opened(server: ServedServer): void
-  closed(server: ServedServer): void
+  opened(server: ServedPort): void
+  closed(server: ServedPort): void
   /** Name of the resource that says what to enforce, by the address that is listened on and the one that others dial. */
   inboundName(bound: Endpoint, dialled: Endpoint): string
   /** Address that others dial, where the listening one says nothing. */
   readonly advertise: string | null
 }
 
-/** A server of this process that takes part in the mesh: registered while it listens. */
-export class ServedServer {
+/** What stands behind a port: of HTTP or of gRPC. */
+export interface PortServer {
+  /** The server that listens. */
+  readonly server: NetServer
+  address(): AddressInfo | string | null
+  drain(spreadMs?: number): void
+  close(options?: CloseOptions): Promise<void>
+}
+
+/** A port of this process that takes part in the mesh: registered while it listens. */
+export class ServedPort {
   /** Address and port that other workloads dial; null before it listens. */
   endpoint: Endpoint | null = null
   /** Resource that says what to enforce; '' before it listens. */
   inboundName = ''
-  readonly #server: MeshServer
+  readonly #server: PortServer
   readonly #host: ServerHost
 
-  constructor(server: MeshServer, host: ServerHost) {
+  constructor(server: PortServer, host: ServerHost) {
     this.#server = server
     this.#host = host
     server.server.on('listening', () => {
@@ -39,6 +48,33 @@ export class ServedServer {
       this.inboundName = host.inboundName(bound, this.endpoint)
       host.opened(this)
     })
+  }
+
+  address(): AddressInfo | string | null {
+    return this.#server.address()
+  }
+
+  /** Clients are asked to leave, more and more of them over `spreadMs`; served as before. See MeshServer.drain, GrpcPort.drain. */
+  drain(spreadMs = 0): void {
+    this.#server.drain(spreadMs)
+  }
+
+  /**
+   * Ends gracefully; see MeshServer.close, GrpcPort.close. `mesh.close()` does it for all servers, in the right order.
+   */
+  async close(options?: CloseOptions): Promise<void> {
+    this.#host.closed(this)
+    await this.#server.close(options)
+  }
+}
+
+/** A server of HTTP. */
+export class ServedServer extends ServedPort {
+  readonly #server: MeshServer
+
+  constructor(server: MeshServer, host: ServerHost) {
+    super(server, host)
+    this.#server = server
   }
 
   /** The node:http server that listens, for `setTimeout` and the like. */
@@ -61,21 +97,6 @@ export class ServedServer {
         resolve(server.address() as AddressInfo)
       })
     })
-  }
-
-  address(): AddressInfo | string | null {
-    return this.#server.address()
-  }
-
-  /** See MeshServer.drain. */
-  drain(spreadMs = 0): void {
-    this.#server.drain(spreadMs)
-  }
-
-  /** Ends gracefully; see MeshServer.close. `mesh.close()` does it for all servers, in the right order. */
-  async close(options?: CloseOptions): Promise<void> {
-    this.#host.closed(this)
-    await this.#server.close(options)
   }
 }
 

@@ -1,0 +1,81 @@
+import type { AddressInfo } from 'node:net'
+import { Server, type ServerInterceptor, type ServerOptions } from '@grpc/grpc-js'
+import { InmeshError } from '../../errors.ts'
+import { Connections } from './connections.ts'
+import { meshInterceptor } from './interceptor.ts'
+import { GrpcPort, type GrpcPortOptions } from './port.ts'
+
+/** A port of this process that speaks gRPC in the mesh: registered while it listens. */
+export interface ServedGrpc {
+  /** Address and port that other workloads dial. */
+  readonly endpoint: { readonly address: string; readonly port: number } | null
+  address(): AddressInfo | string | null
+  /** Connected clients are asked to go, more and more of them over `spreadMs` (default 0); calls are served as before. */
+  drain(spreadMs?: number): void
+  /**
+   * Ends: no more registered, no new connections, clients are told to go, calls under way get `graceMs` (default 30,000).
+   * `mesh.close()` does it for all servers, in the right order. The grpc-js server itself stays.
+   */
+  close(options?: { graceMs?: number }): Promise<void>
+}
+
+/** Makes ports part of a mesh. */
+export interface GrpcServerHost {
+  serve(make: (options: Omit<GrpcPortOptions, 'connections'>) => GrpcPort): ServedGrpc
+}
+
+/** The servers of gRPC of one mesh. */
+export class GrpcServers {
+  private readonly host: GrpcServerHost
+  private readonly connections = new Connections()
+  private readonly interceptor: ServerInterceptor = meshInterceptor(this.connections)
+  /** Those that were made with the interceptor. */
+  private readonly own = new WeakSet<Server>()
+
+  constructor(host: GrpcServerHost) {
+    this.host = host
+  }
+
+  server(options: ServerOptions = {}): Server {
+    const server = new Server({ ...options, interceptors: [this.interceptor, ...(options.interceptors ?? [])] })
+    this.own.add(server)
+    return server
+  }
+
+  serverInterceptor(): ServerInterceptor {
+    return this.interceptor
+  }
+
+  async listen(server: Server, address: string | number): Promise<ServedGrpc> {
+    const { host, port } = readAddress(address)
+    const made: GrpcPort[] = []
+    const served = this.host.serve((options) => {
+      made.push(new GrpcPort(server, this.own.has(server), { ...options, connections: this.connections }))
+      return made[0]!
+    })
+    await listening(made[0]!, port, host)
+    return served
+  }
+}
+
+function listening({ server }: GrpcPort, port: number, host: string | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}
+
+/** "host:port", "[::1]:port", or a port of all addresses. */
+function readAddress(address: string | number): { host: string | undefined; port: number } {
+  const [, host, digits] = /^(?:(\[[^\]]+\]|[^:]*):)?([0-9]{1,5})$/.exec(String(address)) ?? []
+  const port = Number(digits)
+  if (digits === undefined || port > 65_535)
+    throw new InmeshError(
+      'ERR_INMESH_INVALID_OPTION',
+      `address is ${JSON.stringify(address)}: expected "host:port", like "0.0.0.0:50051", or a port`,
+    )
+  return { host: host === undefined || host === '' ? undefined : host.replace(/^\[|\]$/g, ''), port }
+}
