@@ -14,6 +14,7 @@ import { systemRandom } from './engine/random.ts'
 import { InmeshError } from './errors.ts'
 import { ForeignLink } from './foreign-link.ts'
 import { MeshGrpc } from './grpc/mesh-grpc.ts'
+import { addAdminServices } from './grpc-admin.ts'
 import { MeshDispatcher } from './http/dispatcher.ts'
 import { type MeshFetch, meshFetch } from './http/fetch/fetch.ts'
 import { createMeshServer, type MeshServer, type MeshServerOptions, wrapServer } from './http/server.ts'
@@ -186,6 +187,7 @@ export class Mesh {
   get grpc(): MeshGrpc {
     this.#grpc ??= new MeshGrpc({
       servers: { serve: (make) => this.#join((options, host) => new ServedPort(make(options), host)) },
+      addAdminServices: (server) => addAdminServices(server, this.#link.xds),
     })
     return this.#grpc
   }

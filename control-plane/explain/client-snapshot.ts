@@ -60,7 +60,14 @@ class TranslatedResources implements ResourceSource {
 
   #resolve(typeUrl: string, name: string): Held {
     const nothing = { version: '', bytes: null, value: undefined, warnings: [], error: '' }
-    const times = { fromCache: false, dropped: false, seenOnStream: true, absentAt: Number.POSITIVE_INFINITY }
+    const times = {
+      fromCache: false,
+      updatedAt: 0,
+      refused: null,
+      dropped: false,
+      seenOnStream: true,
+      absentAt: Number.POSITIVE_INFINITY,
+    }
     const base: Held = { name, state: 'DOES_NOT_EXIST', ...nothing, ...times, cacheAt: Number.POSITIVE_INFINITY }
     const resource = this.#translation.resolve(typeUrl, name, this.#client)
     if (resource === undefined) return base

@@ -4,14 +4,17 @@ import { type GrpcServerHost, GrpcServers, type ServedGrpc } from './server/grpc
 /** What gRPC needs of its mesh. */
 export interface MeshGrpcOptions {
   readonly servers: GrpcServerHost
+  addAdminServices(server: Server): void
 }
 
 /** gRPC in the mesh of this process, with @grpc/grpc-js as it is. */
 export class MeshGrpc {
   readonly #servers: GrpcServers
+  readonly #options: MeshGrpcOptions
 
   /** @internal Use `mesh.grpc`. */
   constructor(options: MeshGrpcOptions) {
+    this.#options = options
     this.#servers = new GrpcServers(options.servers)
   }
 
@@ -43,5 +46,13 @@ export class MeshGrpc {
    */
   serverInterceptor(): ServerInterceptor {
     return this.#servers.serverInterceptor()
+  }
+
+  /**
+   * Adds gRPC's admin services (gRFC A38) to a server of grpc-js: channelz, and CSDS, which tells what configuration this process holds
+   * (`grpcdebug` and the like read it). Whoever may call that server learns everything: keep it on loopback.
+   */
+  addAdminServices(server: Server): void {
+    this.#options.addAdminServices(server)
   }
 }

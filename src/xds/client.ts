@@ -5,6 +5,7 @@ import type { Transport } from '../model/transport.ts'
 import { AdsLink, type XdsServer } from './ads-link.ts'
 import { authorityOf } from './bootstrap/listener-names.ts'
 import type { ResourceCache } from './cache.ts'
+import type { ClientStatus } from './csds.ts'
 import { nodeMessage, type XdsNode } from './node.ts'
 import type { Dialect } from './resources/dialect.ts'
 import { labelOf } from './resources/index.ts'
@@ -141,6 +142,16 @@ export class XdsClient {
   watchTrustBundle(): void {
     this.#graph.watchTrustBundle()
     this.#evaluateSoon()
+  }
+
+  /** For CSDS: who this client is to its servers, and all that it subscribed. */
+  clientStatus(): ClientStatus {
+    const links = [...this.#links()]
+    return {
+      node: this.#options.node,
+      ageMs: (time) => this.#options.clock.now() - time,
+      resources: links.flatMap((link) => [...link.state.resources()]),
+    }
   }
 
   status(): XdsStatus {

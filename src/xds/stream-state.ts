@@ -165,6 +165,12 @@ export class AdsState {
     return this.#subscriptions.get(typeUrl)?.resources.get(name)
   }
 
+  /** All that is subscribed, with content. */
+  *resources(): Generator<{ readonly typeUrl: string; readonly held: Readonly<Held> }> {
+    for (const { type, resources } of this.#subscriptions.values())
+      for (const held of resources.values()) yield { typeUrl: type.typeUrl, held }
+  }
+
   types(): TypeStatus[] {
     return Array.from(this.#subscriptions.values(), ({ type, version, nonce, resources }) => ({
       typeUrl: type.typeUrl,
@@ -396,6 +402,7 @@ export class AdsState {
       held.warnings = decoded.warnings
       held.version = cached.version
       held.fromCache = true
+      held.updatedAt = this.#now
       this.#actions.push({ kind: 'changed', typeUrl: sub.type.typeUrl, held })
     } catch (error) {
       if (!(error instanceof FieldError)) throw error

@@ -19,6 +19,10 @@ export interface Held {
   warnings: readonly string[]
   error: string
   fromCache: boolean
+  /** When `value` came; -Infinity = never. */
+  updatedAt: number
+  /** The last version that was refused, and when; null = the last one was not. */
+  refused: { readonly version: string; readonly at: number } | null
   /** What was held was dropped for an error of the server's data: the copy on disk will not do either. */
   dropped: boolean
   seenOnStream: boolean
@@ -99,6 +103,8 @@ export class Subscription {
       warnings: [],
       error: '',
       fromCache: false,
+      updatedAt: Number.NEGATIVE_INFINITY,
+      refused: null,
       dropped: false,
       seenOnStream: false,
       absentAt: Number.POSITIVE_INFINITY,
@@ -171,17 +177,20 @@ export class Subscription {
       if (received.kind === 'bad') {
         if (policy.refusal === 'drop' && held.bytes !== null) drop(held)
         held.state = 'NACKED'
+        held.refused = { version: response.versionInfo, at: now }
         held.error = received.error
         if (isWanted) changed.push(held)
       } else {
         const settled = received.kind === 'same' && held.state === 'ACKED' && !held.fromCache
         held.state = 'ACKED'
+        held.refused = null
         held.dropped = false
         held.error = ''
         held.fromCache = false
         held.version = received.version
         if (received.kind === 'new') {
           held.bytes = received.bytes
+          held.updatedAt = now
           held.value = received.decoded.value
           held.warnings = received.decoded.warnings
         }
@@ -257,6 +266,8 @@ export function absent(held: Held): Held {
   held.warnings = []
   held.error = ''
   held.fromCache = false
+  held.updatedAt = Number.NEGATIVE_INFINITY
+  held.refused = null
   held.dropped = false
   held.absentAt = Number.POSITIVE_INFINITY
   held.cacheAt = Number.POSITIVE_INFINITY

@@ -1,10 +1,18 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type Server as HttpServer, type RequestListener } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
+import {
+  credentials,
+  getChannelzServiceDefinition,
+  makeGenericClientConstructor,
+  Server,
+  ServerCredentials,
+  status,
+} from '@grpc/grpc-js'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ClusterSchema } from '../../src/gen/envoy/config/cluster/v3/cluster_pb.js'
 import { RouteConfigurationSchema } from '../../src/gen/envoy/config/route/v3/route_pb.js'
@@ -13,8 +21,10 @@ import {
   CommonTlsContextSchema,
   UpstreamTlsContextSchema,
 } from '../../src/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
+import type { ClientStatusResponse } from '../../src/gen/envoy/service/status/v3/csds_pb.js'
 import { createMesh, type Mesh, silentLogger } from '../../src/index.ts'
 import type { MeshOptions } from '../../src/options.ts'
+import { clientStatusService } from '../../src/xds/csds.ts'
 import { TypeUrl } from '../../src/xds/proto.ts'
 import { SnapshotAds } from '../support/snapshot-ads.ts'
 import { createTestCa } from '../support/test-ca.ts'
@@ -59,7 +69,7 @@ async function joinPlane(bootstrap: Record<string, unknown> = {}, options: MeshO
 /** A plain backend, with TLS where asked for. @returns "address:port" */
 async function backend(name: string, tls?: Parameters<typeof createTlsServer>[0]): Promise<string> {
   const answer: RequestListener = (_req, res) => res.end(name)
-  const made: Server = tls === undefined ? createServer(answer) : createTlsServer(tls, answer)
+  const made: HttpServer = tls === undefined ? createServer(answer) : createTlsServer(tls, answer)
   await new Promise<void>((resolve) => made.listen(0, '127.0.0.1', resolve))
   closing.push(
     () =>
@@ -135,6 +145,54 @@ describe('a foreign control plane', () => {
     expect(await get(mesh)).toBe('200 a')
     ads.remove(TypeUrl.listener, 'echo')
     await eventually(async () => expect((await get(mesh)).slice(0, 3)).toBe('502'))
+  })
+})
+
+describe('admin services', () => {
+  it('tell what a client holds, and about channels', async () => {
+    serveEcho(await backend('a'))
+    const mesh = await joinPlane()
+    expect(await get(mesh)).toBe('200 a')
+    const admin = new Server()
+    mesh.grpc.addAdminServices(admin)
+    const port = await new Promise<number>((resolve, reject) =>
+      admin.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (e, bound) =>
+        e ? reject(e) : resolve(bound),
+      ),
+    )
+    closing.push(async () => admin.forceShutdown())
+    const CsdsClient = makeGenericClientConstructor(clientStatusService, 'csds')
+    const csds = new CsdsClient(`127.0.0.1:${port}`, credentials.createInsecure())
+    closing.push(async () => csds.close())
+    const [answer] = await new Promise<ClientStatusResponse[]>((resolve, reject) => {
+      const seen: ClientStatusResponse[] = []
+      const call = csds.StreamClientStatus!()
+      call.on('data', (response: ClientStatusResponse) => seen.push(response))
+      call.on('error', reject)
+      call.on('end', () => resolve(seen))
+      call.end({})
+    })
+    const resources = answer!.config[0]!.genericXdsConfigs
+    expect(resources.map((r) => `${r.name} ${r.clientStatus}`)).toEqual([
+      'echo 3',
+      'routes 3',
+      'backend 3',
+      'backend 3',
+    ])
+    await new Promise<void>((resolve, reject) =>
+      csds.FetchClientStatus!({ nodeMatchers: [{}] }, (error: { code: number } | null) =>
+        error?.code === status.INVALID_ARGUMENT ? resolve() : reject(error),
+      ),
+    )
+    const Channelz = makeGenericClientConstructor(getChannelzServiceDefinition(), 'channelz')
+    const channelz = new Channelz(`127.0.0.1:${port}`, credentials.createInsecure())
+    closing.push(async () => channelz.close())
+    const { channel } = await new Promise<{ channel: unknown[] }>((resolve, reject) =>
+      channelz.GetTopChannels!({}, (error: Error | null, response: { channel: unknown[] }) =>
+        error === null ? resolve(response) : reject(error),
+      ),
+    )
+    expect(channel.length).toBeGreaterThan(0)
   })
 })
 
