@@ -4,18 +4,20 @@ import type { CallContext } from './context.ts'
 /** Bits for the propagation headers that a header list has. */
 export const Carried = { traceparent: 1, tracestate: 2, baggage: 4, requestId: 8, b3: 16 } as const
 
-/** The bit of a header name in any case; 0 for all others, which costs no more than a look at the length. */
+/** The bit of a header name in any case; 0 for all others, which costs no more than a look at length and first letter. */
 export function carriedBit(name: string): number {
+  const first = name.charCodeAt(0) | 0x20
   switch (name.length) {
     case 2:
-      return name.toLowerCase() === 'b3' ? Carried.b3 : 0
+      return first === B && name.toLowerCase() === 'b3' ? Carried.b3 : 0
     case 7:
-      return name.toLowerCase() === 'baggage' ? Carried.baggage : 0
+      return first === B && name.toLowerCase() === 'baggage' ? Carried.baggage : 0
     case 10:
-      return name.toLowerCase() === 'tracestate' ? Carried.tracestate : 0
+      return first === T && name.toLowerCase() === 'tracestate' ? Carried.tracestate : 0
     case 11:
-      return name.toLowerCase() === 'traceparent' ? Carried.traceparent : 0
+      return first === T && name.toLowerCase() === 'traceparent' ? Carried.traceparent : 0
     case 12: {
+      if (first !== X) return 0
       const lower = name.toLowerCase()
       return lower === 'x-request-id' ? Carried.requestId : lower === 'x-b3-traceid' ? Carried.b3 : 0
     }
@@ -23,6 +25,9 @@ export function carriedBit(name: string): number {
       return 0
   }
 }
+
+/** Letters by their codes, lower case. */
+const [B, T, X] = [0x62, 0x74, 0x78]
 
 /** The bits of the caller's own headers that an attempt replaces: leave those headers out. */
 export function replacedBits(attempt: Attempt): number {
