@@ -27,6 +27,9 @@ export interface CallEnv {
 export const Phase = { New: 0, Trying: 1, Backoff: 2, Delivering: 3, Done: 4, Asking: 5, Held: 6 } as const
 export type Phase = (typeof Phase)[keyof typeof Phase]
 
+/** How long a call may take, and how it is repeated. */
+export type CallLimits = Pick<Route, 'timeoutMs' | 'tryTimeoutMs' | 'retry'>
+
 /** One request through the mesh: the state machine that every transport drives. It is the timer of its own deadline and back-off. */
 export class Call extends TimerNode {
   readonly env: CallEnv
@@ -38,12 +41,8 @@ export class Call extends TimerNode {
   startedAt = 0
   /** Monotonic ms; Infinity = none. */
   deadline = 0
-  /** ms; the route's unless the request says otherwise. */
-  timeoutMs: number
-  /** ms; the route's unless the request says otherwise. */
-  tryTimeoutMs: number
-  /** The route's unless the request says otherwise; null = never retried. */
-  retry: RetryPolicy | null
+  /** The route's unless the request says otherwise. */
+  limits: CallLimits
   /** Tries that were started. */
   attempts = 0
   /** Those of them that were started beside another. */
@@ -76,8 +75,9 @@ export class Call extends TimerNode {
   /** @internal What the try that was decided draws on; null = it is for free. */
   paid: Budget | null = null
   private entered = 0
-  /** `deadline` without that of the caller, and that of the caller when it was last asked for. */
-  private ownDeadline = 0
+  /** ms by which its own time begins later than `startedAt`. */
+  private postponedMs = 0
+  /** Deadline of the caller when it was last asked for. */
   private callerLimit = 0
   /** A retry of it waits to be started. */
   private retrying = false
@@ -89,9 +89,27 @@ export class Call extends TimerNode {
     this.exchange = exchange
     this.route = route
     this.cluster = route.cluster
-    this.timeoutMs = route.timeoutMs
-    this.tryTimeoutMs = route.tryTimeoutMs
-    this.retry = route.retry
+    this.limits = route
+  }
+
+  /** ms. */
+  get timeoutMs(): number {
+    return this.limits.timeoutMs
+  }
+
+  /** ms. */
+  get tryTimeoutMs(): number {
+    return this.limits.tryTimeoutMs
+  }
+
+  /** null = never retried. */
+  get retry(): RetryPolicy | null {
+    return this.limits.retry
+  }
+
+  /** `deadline` without that of the caller. */
+  private get ownDeadline(): number {
+    return this.startedAt + this.postponedMs + this.limits.timeoutMs
   }
 
   /** Of the engine's clock. */
@@ -106,7 +124,7 @@ export class Call extends TimerNode {
 
   /** Its own time begins so much later (an injected delay); that of its caller does not wait. */
   postpone(ms: number): void {
-    this.ownDeadline += ms
+    this.postponedMs += ms
     this.deadline = Math.min(this.callerLimit, this.ownDeadline)
   }
 
@@ -128,7 +146,6 @@ export class Call extends TimerNode {
     if (exchange.overriding === true) override(this)
     const { callerDeadline } = exchange
     this.callerLimit = callerDeadline
-    this.ownDeadline = now + this.timeoutMs
     this.deadline = Math.min(callerDeadline, this.ownDeadline)
     env.events?.callStart(this)
     if (now >= this.deadline) {

@@ -74,7 +74,7 @@ describe('how long a try is waited for', () => {
     expect(plain.latest.remainingMs(lab.time)).toBe(700)
     const bounded = lab.call(true, {}, lab.time + 200)
     expect(bounded.latest.remainingMs(lab.time)).toBe(200)
-    bounded.call.tryTimeoutMs = 50
+    bounded.call.limits = { ...bounded.call.limits, tryTimeoutMs: 50 }
     expect(bounded.latest.remainingMs(lab.time)).toBe(50)
   })
 })

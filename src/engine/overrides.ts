@@ -36,21 +36,20 @@ const MAX_MADE = 100
  * callers: words are added to those of the route, numbers replace it; the route's method gate and budget stay in force.
  */
 export function override(call: Call): void {
-  const { exchange } = call
-  const timeout = milliseconds(exchange, 'x-envoy-upstream-rq-timeout-ms')
-  if (timeout !== null) call.timeoutMs = timeout
-  const perTry = milliseconds(exchange, 'x-envoy-upstream-rq-per-try-timeout-ms')
-  if (perTry !== null) call.tryTimeoutMs = perTry
-  if (call.tryTimeoutMs >= call.timeoutMs) call.tryTimeoutMs = Number.POSITIVE_INFINITY
-  const words = [exchange.header('x-envoy-retry-on'), exchange.header('x-envoy-retry-grpc-on')]
-    .filter(Boolean)
-    .join(',')
-  const count = exchange.header('x-envoy-max-retries') ?? ''
-  const statuses = exchange.header('x-envoy-retriable-status-codes') ?? ''
-  const names = exchange.header('x-envoy-retriable-header-names') ?? ''
-  if (call.retry === null && words === '') return
-  if (words !== '' || count !== '' || statuses !== '' || names !== '')
-    call.retry = policyOf(call.retry ?? bareRoute, words, count, statuses, names)
+  const { exchange, limits } = call
+  const timeoutMs = milliseconds(exchange, 'x-envoy-upstream-rq-timeout-ms') ?? limits.timeoutMs
+  const perTry = milliseconds(exchange, 'x-envoy-upstream-rq-per-try-timeout-ms') ?? limits.tryTimeoutMs
+  const tryTimeoutMs = perTry >= timeoutMs ? Number.POSITIVE_INFINITY : perTry
+  call.limits = { timeoutMs, tryTimeoutMs, retry: retryOf(exchange, limits.retry) }
+}
+
+function retryOf(request: RequestView, route: RetryPolicy | null): RetryPolicy | null {
+  const words = [request.header('x-envoy-retry-on'), request.header('x-envoy-retry-grpc-on')].filter(Boolean).join(',')
+  const count = request.header('x-envoy-max-retries') ?? ''
+  const statuses = request.header('x-envoy-retriable-status-codes') ?? ''
+  const names = request.header('x-envoy-retriable-header-names') ?? ''
+  if (words === '' && (route === null || (count === '' && statuses === '' && names === ''))) return route
+  return policyOf(route ?? bareRoute, words, count, statuses, names)
 }
 
 function policyOf(

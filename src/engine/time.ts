@@ -10,8 +10,8 @@ export abstract class TimerNode {
   prev: TimerNode | null = null
   /** @internal */
   next: TimerNode | null = null
-  /** Monotonic ms. */
-  due = 0
+  /** @internal Tick in which it fires. No time: a number with a fraction in a field is an object of its own. */
+  tick = 0
   abstract fire(now: number): void
 }
 
@@ -56,9 +56,8 @@ export class TimerWheel {
     if (node.next !== null) this.disarm(node)
     if (due === Number.POSITIVE_INFINITY) return
     if (this.size === 0) this.host?.wake()
-    node.due = due
-    const tick = Math.max(Math.ceil(due / TICK_MS), this.current + 1)
-    this.slots[tick % SLOTS]!.append(node)
+    node.tick = Math.max(Math.ceil(due / TICK_MS), this.current + 1)
+    this.slots[node.tick % SLOTS]!.append(node)
     this.size++
   }
 
@@ -120,7 +119,7 @@ export class TimerWheel {
       const slot = this.slots[tick % SLOTS]!
       for (let node = slot.next!; node !== slot; ) {
         const next = node.next!
-        if (node.due <= target * TICK_MS) {
+        if (node.tick <= target) {
           node.prev!.next = next
           next.prev = node.prev
           this.firing.append(node)

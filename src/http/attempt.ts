@@ -166,10 +166,7 @@ export class HttpAttempt extends Attempt implements Dispatcher.DispatchHandler {
     grpcStatus: number,
   ): void {
     if (!this.over && this.head(status, grpcStatus)) {
-      const { route, cluster } = this.call
-      const idleTimeoutMs = route.spec.idleTimeoutMs ?? cluster.spec.idleTimeoutMs
-      const now = this.startedAt + this.elapsedMs
-      this.exchange.deliver(controller, status, headers, statusText, idleTimeoutMs, now)
+      this.exchange.deliver(controller, status, headers, statusText, this.startedAt + this.elapsedMs)
     } else this.drain(controller)
   }
 

@@ -64,10 +64,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   private started = false
   private done = false
   private thrown: unknown
-  private idleMs = 0
   /** A byte came, or the reader made the sender wait, since the last look. */
   private heard = false
-  private heardAt = 0
+  /** Of the last look that found one of these; null = nobody has looked. */
+  private heardAt: number | null = null
 
   constructor(
     dispatcher: MeshDispatcher,
@@ -113,6 +113,13 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
 
   get overriding(): boolean {
     return hasOverride(this.headers)
+  }
+
+  /** ms that its response may be silent; Infinity = for ever, as one that comes from outside of the mesh. */
+  private get idleMs(): number {
+    if (this.call === null) return Number.POSITIVE_INFINITY
+    const { route, cluster } = this.call
+    return route.spec.idleTimeoutMs ?? cluster.spec.idleTimeoutMs
   }
 
   get sourceAddress(): string | undefined {
@@ -226,22 +233,14 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
 
   // What the delivering try brings. A handler that throws gets undici's treatment: the try is aborted with its error.
 
-  deliver(
-    controller: Controller,
-    status: number,
-    headers: Headers,
-    statusText: string | undefined,
-    idleMs: number,
-    now: number,
-  ): void {
+  deliver(controller: Controller, status: number, headers: Headers, statusText: string | undefined, now: number): void {
     this.commit(controller)
     const raw = withoutLocalHeaders(headers, controller.rawHeaders)
     if (this.digest !== null) this.digest.head(status, headers)
     this.rawHeaders = this.edited(headers, raw)
     if (this.flight !== null) this.flight.head(status, headers, this.rawHeaders)
-    this.idleMs = idleMs
     this.heard = true
-    this.dispatcher.silence.expect(idleMs, now)
+    this.dispatcher.silence.expect(this.idleMs, now)
     if (this.paused) controller.pause()
     try {
       this.handler.onResponseStart?.(this, status, headers, statusText)
@@ -333,13 +332,14 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
    */
   look(now: number): number {
     if (this.delivering === null) return Number.POSITIVE_INFINITY
+    const { idleMs } = this
     // A reader that makes the sender wait is no silence of the sender.
     if (this.heard || this.paused) {
       this.heard = false
       this.heardAt = now
-    } else if (now - this.heardAt >= this.idleMs)
-      this.delivering.abort(new errors.BodyTimeoutError(`no byte of the response for ${this.idleMs} ms`))
-    return this.idleMs
+    } else if (this.heardAt !== null && now - this.heardAt >= idleMs)
+      this.delivering.abort(new errors.BodyTimeoutError(`no byte of the response for ${idleMs} ms`))
+    return idleMs
   }
 
   private edited(headers: Headers, raw: RawHeaders): RawHeaders {

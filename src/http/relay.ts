@@ -41,7 +41,7 @@ export class Relay implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(controller: Controller, status: number, headers: Headers, statusText?: string): void {
-    if (status >= 200) this.exchange.deliver(controller, status, headers, statusText, Number.POSITIVE_INFINITY, 0)
+    if (status >= 200) this.exchange.deliver(controller, status, headers, statusText, 0)
     else this.exchange.deliverInformation(status, headers, statusText)
   }
 

@@ -42,11 +42,15 @@ export const clientTracing: CallEvents = {
     if (tracer !== null) call.trace = recordable(given, inbound)
     else if (given !== null) call.trace = inbound === null ? noContext : withTrace(inbound, '', '', null)
     else if (inbound !== null && inbound.traceparent !== '') call.trace = inbound
-    else call.trace = withTrace(inbound ?? noContext, newTraceparent(true), '', null)
+    else call.trace = inbound === null ? newTrace : withTrace(inbound, newTraceparent(true), '', null)
   },
 
   attemptStart(attempt) {
     const carried = attempt.call.trace as CallContext
+    if (carried === newTrace) {
+      attempt.traceparent = attempt.previous?.traceparent ?? newTraceparent(true)
+      return
+    }
     const tracer = carried.otel === null ? null : activeTracer()
     if (tracer !== null) startSpan(tracer, attempt, carried.otel!)
     else if (carried.traceparent !== '') {
@@ -72,6 +76,9 @@ export const clientTracing: CallEvents = {
 
   callEnd() {},
 }
+
+/** Nothing but a trace that begins with the first attempt: one object for all such calls, which are most. */
+const newTrace: CallContext = { ...noContext }
 
 /** What a call carries while a provider is registered: its parent decides whether it is recorded. */
 function recordable(given: string | null, inbound: CallContext | null): CallContext {
