@@ -28,6 +28,10 @@ export interface ControlPlaneOptions {
   readonly startupGraceMs?: number
   /** Streams that one identity (or, on the plaintext port, one address) may hold at once. Default 1,000. */
   readonly maxStreamsPerIdentity?: number
+  /** inmesh's own clients report what becomes of their calls, too (LRS); gRPC clients always do. Default false. */
+  readonly loadReports?: boolean
+  /** How often clients report, ms, at least 1,000. Default 10 s. */
+  readonly loadReportIntervalMs?: number
   /** ms until a TLS handshake must be complete. Default 10 s. */
   readonly handshakeTimeoutMs?: number
   /** Default: JSON lines on stderr, level info. */
@@ -51,4 +55,6 @@ export const defaults = {
   startupGraceMs: 60_000,
   maxStreamsPerIdentity: 1_000,
   handshakeTimeoutMs: 10_000,
+  loadReports: false,
+  loadReportIntervalMs: 10_000,
 } as const

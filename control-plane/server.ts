@@ -26,6 +26,7 @@ import { type AdsServer, aggregatedDiscoveryService } from './discovery/ads-serv
 import type { Caller } from './discovery/caller.ts'
 import type { ConnectionIdentity } from './discovery/client-view.ts'
 import { parseAddress } from './listen-address.ts'
+import { type LoadCall, type LoadSink, loadReportingService } from './loads/load-sink.ts'
 import { PlainPort } from './plain-port.ts'
 import { type WorkloadRegistry, workloadRegistryService } from './registry/service.ts'
 import { SecurePort } from './secure-port.ts'
@@ -33,6 +34,7 @@ import { SecurePort } from './secure-port.ts'
 export interface GrpcServerOptions {
   readonly ads: AdsServer
   readonly registry: WorkloadRegistry
+  readonly loads: LoadSink
   readonly ca: CaService
   readonly state: IdentityState
   readonly logger: Logger
@@ -66,7 +68,7 @@ const certificateAuthorityService: ServiceDefinition = {
   },
 }
 
-/** The control plane's gRPC services: all on the TLS port, discovery alone on the plaintext development port. */
+/** The control plane's gRPC services: all on the TLS port, discovery and load reports alone on the plaintext development port. */
 export class GrpcServer {
   readonly #options: GrpcServerOptions
   readonly #secure = new Server(channelOptions)
@@ -104,6 +106,7 @@ export class GrpcServer {
   /** Ends streams with UNAVAILABLE, waits up to `graceMs` for calls, then closes. */
   async close(graceMs: number): Promise<void> {
     this.#options.ads.close()
+    this.#options.loads.close()
     await this.#options.registry.close()
     this.#injector.drain(graceMs)
     this.#plain.close()
@@ -114,9 +117,12 @@ export class GrpcServer {
   }
 
   #mount(): void {
-    const { ads, registry } = this.#options
+    const { ads, registry, loads } = this.#options
     this.#secure.addService(aggregatedDiscoveryService, {
       StreamAggregatedResources: (call: ServerDuplexStream<Buffer, Buffer>) => ads.serve(call, this.#caller(call)),
+    })
+    this.#secure.addService(loadReportingService, {
+      StreamLoadStats: (call: LoadCall) => loads.serve(call, this.#caller(call)),
     })
     this.#secure.addService(workloadRegistryService, {
       Register: (call: ServerDuplexStream<RegisterRequest, RegisterResponse>) =>
@@ -132,6 +138,9 @@ export class GrpcServer {
     this.#insecure.addService(aggregatedDiscoveryService, {
       StreamAggregatedResources: (call: ServerDuplexStream<Buffer, Buffer>) =>
         ads.serve(call, { kind: 'insecure', address: call.getPeer() }),
+    })
+    this.#insecure.addService(loadReportingService, {
+      StreamLoadStats: (call: LoadCall) => loads.serve(call, { kind: 'insecure', address: call.getPeer() }),
     })
   }
 

@@ -20,6 +20,8 @@ import { AdsServer } from './discovery/ads-server.ts'
 import { Quota } from './discovery/caller.ts'
 import { type ClientStatus, ConnectedClients } from './discovery/status.ts'
 import { formatAddress, parseAddress } from './listen-address.ts'
+import { LoadSink } from './loads/load-sink.ts'
+import { LoadTable } from './loads/load-table.ts'
 import { type ControlPlaneOptions, defaultDataDir, defaults } from './options.ts'
 import { WorkloadRegistry } from './registry/service.ts'
 import { type RevisionStatus, Revisions } from './revisions.ts'
@@ -115,7 +117,8 @@ async function start(
   })
   const ads = new AdsServer({ clients, clock, logger, quota, events: metrics.discovery })
   const { trustDomain, rootNamespace, domain, outboundTrafficPolicy } = o
-  const settings = { trustDomain, rootNamespace, domain, outboundTrafficPolicy }
+  const { loadReports } = o
+  const settings = { trustDomain, rootNamespace, domain, outboundTrafficPolicy, loadReports }
   const revisions: Revisions = new Revisions({
     ...{ store, clock, logger, translate },
     settings,
@@ -132,9 +135,11 @@ async function start(
     served: (revision) => revisions.served(revision, SERVED_TIMEOUT),
     heard: () => ads.endpointsAnswered(HEARD_TIMEOUT),
   })
+  const loadTable = new LoadTable()
+  const loads = new LoadSink({ table: loadTable, clock, quota, intervalMs: o.loadReportIntervalMs })
   const ca = createCaService({ authority, store, logger })
   const grpc = new GrpcServer({
-    ...{ ads, registry, ca, logger, state: serving.state },
+    ...{ ads, registry, loads, ca, logger, state: serving.state },
     listen: o.listen,
     insecureXds: options.insecureXds,
     handshakeTimeoutMs: o.handshakeTimeoutMs,
@@ -162,6 +167,7 @@ async function start(
     context: {
       ...{ store, apply, createToken, metrics },
       clients: () => clients.list(clock.now()),
+      loads: (cluster) => loadTable.list(clock.now(), cluster),
       revision: () => revisions.status,
       translation: () => revisions.translation,
       settings,
@@ -232,4 +238,10 @@ function checkOptions(options: ControlPlaneOptions): void {
     if (value === undefined || (Number.isFinite(value) && value >= 0 && (name !== 'certTtlMs' || value > 0))) continue
     throw new InmeshError('ERR_INMESH_INVALID_OPTION', `${name} is ${value}: expected milliseconds`)
   }
+  const { loadReportIntervalMs: interval = defaults.loadReportIntervalMs } = options
+  if (!(interval >= 1_000 && interval <= 86_400_000))
+    throw new InmeshError(
+      'ERR_INMESH_INVALID_OPTION',
+      `loadReportIntervalMs is ${interval}: expected 1,000 to 86,400,000 ms`,
+    )
 }

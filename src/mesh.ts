@@ -133,6 +133,7 @@ export class Mesh {
       propagateDeadlines: options.propagateDeadlines,
       dialAbsent: options.dialAbsent,
     })
+    this.#link.xds.reportLoads(this.#engine)
     this.fetch = meshFetch(this.dispatcher)
     this.#events.on('nack', ({ typeUrl, errors }) => {
       this.#nacks += errors.length

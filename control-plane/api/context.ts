@@ -1,5 +1,6 @@
 import type { ApplyOptions, ApplyOutcome } from '../apply.ts'
 import type { ClientStatus } from '../discovery/status.ts'
+import type { LoadRow } from '../loads/load-table.ts'
 import type { RevisionStatus } from '../revisions.ts'
 import type { Store } from '../store/store.ts'
 import type { MeshSettings, Translation } from '../translate/types.ts'
@@ -29,6 +30,8 @@ export interface AdminContext {
   readonly apply: (text: string, options: ApplyOptions) => Promise<ApplyOutcome>
   readonly createToken: (request: TokenRequest, actor: string) => Promise<CreatedToken>
   readonly clients: () => readonly ClientStatus[]
+  /** Latest load reports. @param cluster text in the name of the cluster; undefined = all */
+  readonly loads: (cluster: string | undefined) => readonly LoadRow[]
   readonly revision: () => RevisionStatus
   /** Before MeshConfig. */
   readonly settings: MeshSettings

@@ -33,6 +33,8 @@ export function mountOperations(app: Hono, context: AdminContext): void {
 
   app.get('/v1/clients', (c) => c.json({ ...context.revision(), faults: context.faults(), clients: context.clients() }))
 
+  app.get('/v1/loads', (c) => c.json({ items: context.loads(c.req.query('cluster')) }))
+
   app.get('/v1/endpoints', async (c) => {
     const service = c.req.query('service')
     const namespace = c.req.query('namespace')

@@ -17,6 +17,8 @@ interface Flags {
   readonly certTtl: number
   readonly registrationGrace: number
   readonly startupGrace: number
+  readonly loadReports: boolean
+  readonly loadReportInterval: number
   readonly logLevel: string
 }
 
@@ -45,6 +47,13 @@ export function controlPlaneCommand(): Command {
       duration,
       defaults.startupGraceMs,
     )
+    .option('--load-reports', "inmesh's own clients report what becomes of their calls, too: see inmesh loads", false)
+    .option(
+      '--load-report-interval <duration>',
+      'how often clients report (default: 10s)',
+      duration,
+      defaults.loadReportIntervalMs,
+    )
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
     .action(runControlPlane)
 }
@@ -66,6 +75,8 @@ async function runControlPlane(flags: Flags): Promise<void> {
     certTtlMs: flags.certTtl,
     registrationGraceMs: flags.registrationGrace,
     startupGraceMs: flags.startupGrace,
+    loadReports: flags.loadReports,
+    loadReportIntervalMs: flags.loadReportInterval,
     logger: jsonLogger(logLevel(flags.logLevel), { component: 'control-plane' }),
   })
   const { ports, address, adminUrl } = controlPlane

@@ -6,6 +6,7 @@ import { deleteCommand } from './delete.ts'
 import { explainCommand } from './explain.ts'
 import { explain, Failure } from './failure.ts'
 import { getCommand } from './get.ts'
+import { loadsCommand } from './loads.ts'
 import { replayCommand } from './replay.ts'
 import { schemaCommand } from './schema.ts'
 import { statusCommand } from './status.ts'
@@ -29,6 +30,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     tokenCommand(),
     schemaCommand(),
     statusCommand(),
+    loadsCommand(),
     versionCommand(),
   ])
     program.addCommand(command)

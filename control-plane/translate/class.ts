@@ -54,6 +54,14 @@ export function listenerMark({ clientClass, namespace }: ClientView, index: Mesh
   return rule === undefined ? '' : objectKey(rule.object)
 }
 
+/**
+ * Whether clients are asked what becomes of their calls (LRS). grpc-java limits requests only where they are counted for that; of
+ * grpc-js-xds, which leaks where it counts, nobody asks.
+ */
+export function reportsLoad({ clientClass }: ClientView, ofOwn: boolean): boolean {
+  return clientClass === 'grpc' || (clientClass === 'inmesh' && ofOwn)
+}
+
 /** A condition on a header as every class understands it; `absentMatches` = also true when the header is not there. */
 export interface HeaderCondition {
   readonly name: string

@@ -9,7 +9,7 @@ import { ClusterPolicySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
 import { clusterName, MetadataKey, PASSTHROUGH_CLUSTER, TRUST_BUNDLE_SECRET, TypeUrl } from '../../src/xds/proto.ts'
 import type { ServicePolicySpec } from '../resources/service-policy.ts'
 import type { PolicyBlocks } from '../resources/traffic-policy.ts'
-import { isForeign } from './class.ts'
+import { isForeign, reportsLoad } from './class.ts'
 import type { Declared } from './declared.ts'
 import { type Built, duration, encode, pack, sorted } from './encode.ts'
 import { localities, selectedTargets, type Target } from './endpoints.ts'
@@ -23,6 +23,11 @@ import { errorRateBreaker, healthChecks } from './service-policy.ts'
 import { ads } from './tls.ts'
 import { transport } from './transport.ts'
 import type { ClientView } from './types.ts'
+
+/** To whoever the cluster comes from. */
+const loadReporting: Pick<MessageInitShape<typeof ClusterSchema>, 'lrsServer'> = {
+  lrsServer: { configSourceSpecifier: { case: 'self', value: {} } },
+}
 
 const unlimited = 4_294_967_295
 
@@ -80,6 +85,7 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
     ...loadBalancing(blocks.loadBalancer, own, defaults.balancer, foreign, weighted),
     commonLbConfig: commonLbConfig(blocks, weighted),
     circuitBreakers: circuitBreakers(blocks, foreign),
+    ...(reportsLoad(client, index.settings.loadReports === true) ? loadReporting : {}),
     ...outliers(blocks.outlierDetection, index.servicePolicy(host)?.spec, foreign),
     ...tls.fields,
     ...(foreign

@@ -34,6 +34,8 @@ export interface MeshSettings {
   readonly domain: string
   /** What becomes of hosts that nobody knows: dial them as they are, or answer 502. */
   readonly outboundTrafficPolicy: 'ALLOW_ANY' | 'REGISTRY_ONLY'
+  /** inmesh's own clients are asked for load reports, too. Default false. */
+  readonly loadReports?: boolean
 }
 
 /** One consistent state of the store with all that a translation needs; immutable. */

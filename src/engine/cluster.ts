@@ -12,6 +12,7 @@ import { addressOf, HostRuntime, isFit } from './host.ts'
 import { HostLoad } from './host-load.ts'
 import { Latency } from './latency.ts'
 import { RequestLimit } from './limits.ts'
+import { LoadStats } from './load-stats.ts'
 import { Kind } from './outcome.ts'
 import { Outlier } from './outlier.ts'
 import type { Policy } from './policy.ts'
@@ -57,6 +58,8 @@ export class ClusterRuntime {
   limit: RequestLimit | null = null
   /** Learns latencies where the balancer needs them. */
   latency: Latency | null = null
+  /** Counts for LRS; null = nobody wants to know. */
+  stats: LoadStats | null = null
   /** Somebody goes by what answers say about the load of their hosts; transports need not look for it otherwise. */
   wantsLoad = false
   /** A call went to it since it is known. */
@@ -139,6 +142,7 @@ export class ClusterRuntime {
     host.active--
     this.active--
     this.used = true
+    if (this.stats !== null) this.stats.ended(attempt)
     if (attempt.kind === Kind.ConnectFailure) this.backOff(host, attempt, now)
     else if (attempt.kind === Kind.Response) {
       host.refusals = 0
@@ -186,7 +190,8 @@ export class ClusterRuntime {
   /** A host says how it is doing: in an answer, or when it was asked. */
   loadReported(host: HostRuntime, report: LoadReport, now: number): void {
     const { lb } = this.spec
-    if (lb.policy !== 'WEIGHTED_ROUND_ROBIN') return
+    if (this.stats !== null) this.stats.reported(host, report)
+    if (lb.policy !== 'WEIGHTED_ROUND_ROBIN' || lb.oobReportingMs !== null) return
     host.load ??= new HostLoad()
     host.load.report(report, lb.errorPenalty, now)
   }
@@ -208,7 +213,10 @@ export class ClusterRuntime {
     const decayMs = spec.lb.policy === 'PEAK_EWMA' ? spec.lb.decayMs : null
     if (decayMs === null) this.latency = null
     else if (this.latency?.decayMs !== decayMs) this.latency = new Latency(decayMs)
-    this.wantsLoad = spec.lb.policy === 'WEIGHTED_ROUND_ROBIN' && spec.lb.oobReportingMs === null
+    if (!same(before?.loadReporting ?? null, spec.loadReporting))
+      this.stats = spec.loadReporting === null ? null : new LoadStats(spec.loadReporting, this.known.values())
+    const goesByLoad = spec.lb.policy === 'WEIGHTED_ROUND_ROBIN' && spec.lb.oobReportingMs === null
+    this.wantsLoad = goesByLoad || this.stats?.wantsMetrics === true
     if (before !== null && !same(before.retryBudget, spec.retryBudget))
       this.budget = createBudget(spec.retryBudget ?? defaultBudget)
     if (before === null || !same(before.breaker, spec.breaker)) {

@@ -1,5 +1,6 @@
 import type { Clock, Random } from '../model/clock.ts'
 import type { InboundSpec } from '../model/inbound.ts'
+import type { ClusterLoad, LoadSource } from '../model/load-stats.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot } from '../model/snapshot.ts'
 import { AppHooks } from './app-hooks.ts'
 import type { CallEnv } from './call.ts'
@@ -23,7 +24,7 @@ export interface EngineOptions {
 }
 
 /** All decisions of one process: compiles snapshots, keeps the state that outlives them. */
-export class Engine implements CallEnv {
+export class Engine implements CallEnv, LoadSource {
   readonly clock: Clock
   readonly random: Random
   events: CallEvents | null
@@ -104,6 +105,16 @@ export class Engine implements CallEnv {
       remove()
       this.recompile()
     }
+  }
+
+  takeLoads(clusters: ReadonlySet<string> | null): readonly ClusterLoad[] {
+    const loads: ClusterLoad[] = []
+    for (const [name, runtime] of this.runtimes) {
+      if (runtime.stats === null || clusters?.has(name) === false) continue
+      const load = runtime.stats.take(name, runtime.everyHost())
+      if (load.localities.length > 0 || load.dropped > 0) loads.push(load)
+    }
+    return loads
   }
 
   close(): void {

@@ -1,5 +1,6 @@
 import type { EndpointSpec } from '../model/cluster.ts'
 import type { HostLoad } from './host-load.ts'
+import type { LocalityRow } from './load-stats.ts'
 import type { OutlierHostState } from './outlier-state.ts'
 import { outlierHostState } from './outlier-state.ts'
 
@@ -32,6 +33,8 @@ export class HostRuntime {
   latencyAt = 0
   /** What it says about its load; null = it never did, or nobody wants to know. */
   load: HostLoad | null = null
+  /** Where what becomes of its tries is counted; null = nowhere yet. */
+  row: LocalityRow | null = null
   /** It left the cluster; kept while attempts are in flight. */
   gone = false
   http: HostLink | null = null

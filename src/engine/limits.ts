@@ -13,6 +13,7 @@ export class RequestLimit implements Policy {
   enter(): Rejection | undefined {
     const refusal = this.peek()
     if (refusal === undefined) this.calls++
+    else this.cluster.stats?.refused()
     return refusal
   }
   peek(): Rejection | undefined {

@@ -26,6 +26,8 @@ export interface ClusterSpec {
   readonly panicThresholdPercent: number
   readonly priorities: PrioritySpec
   readonly healthChecks: readonly HealthCheckSpec[]
+  /** What becomes of calls is counted and reported to the control plane (LRS); null = nobody wants to know. */
+  readonly loadReporting: LoadReportingSpec | null
   /** What is spoken on connections; h2 costs about 1.6 times as much CPU. */
   readonly protocol: 'http1' | 'h2'
   /** Which object decided each part, for explain. */
@@ -142,6 +144,14 @@ export interface HealthCheckSpec {
       }
     | { readonly kind: 'grpc'; readonly serviceName: string }
     | { readonly kind: 'tcp' }
+}
+
+/** Envoy `lrs_server: self` and `lrs_report_endpoint_metrics` (gRFC A27, A64, A85). */
+export interface LoadReportingSpec {
+  /** Name of the EDS resource; '' = that of the cluster. */
+  readonly serviceName: string
+  /** Which parts of hosts' load reports are summed up: "cpu_utilization", "named_metrics.queue", "named_metrics.*"... */
+  readonly metrics: readonly string[]
 }
 
 export interface DnsSpec {
@@ -278,6 +288,7 @@ export const clusterDefaults = {
     routingEnabledPercent: 100,
   },
   healthChecks: [],
+  loadReporting: null,
   protocol: 'http1',
   decidedBy: {},
 } as const satisfies Partial<ClusterSpec>

@@ -1,4 +1,5 @@
 import type { Clock, Random } from '../model/clock.ts'
+import type { LoadSource } from '../model/load-stats.ts'
 import type { Logger } from '../model/logger.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import type { Transport } from '../model/transport.ts'
@@ -6,6 +7,7 @@ import { AdsLink, type XdsServer } from './ads-link.ts'
 import { authorityOf } from './bootstrap/listener-names.ts'
 import type { ResourceCache } from './cache.ts'
 import type { ClientStatus } from './csds.ts'
+import { LrsClient } from './load/lrs-client.ts'
 import { nodeMessage, type XdsNode } from './node.ts'
 import type { Dialect } from './resources/dialect.ts'
 import { labelOf } from './resources/index.ts'
@@ -55,6 +57,9 @@ export class XdsClient {
   readonly #main: AdsLink
   /** By authority; made when a name of it is first needed. */
   readonly #others = new Map<string, AdsLink>()
+  /** By authority, '' = of the main servers; made when a cluster first wants its load reported. */
+  readonly #reporters = new Map<string, LrsClient>()
+  #loads: LoadSource | null = null
   readonly #graph: WatchGraph
   readonly #warned = new Set<string>()
   #turn: NodeJS.Immediate | undefined
@@ -93,6 +98,7 @@ export class XdsClient {
     if (this.#closed) return
     this.#closed = true
     for (const link of this.#links()) link.close()
+    for (const reporter of this.#reporters.values()) reporter.want(false)
     clearImmediate(this.#turn)
     await this.#options.cache?.close()
   }
@@ -103,6 +109,13 @@ export class XdsClient {
    */
   reconnect(): void {
     for (const link of this.#links()) link.step({ kind: 'reconnect' })
+    for (const reporter of this.#reporters.values()) reporter.reconnect()
+  }
+
+  /** Clusters that name their own server as `lrs_server` have what `source` counts of them reported to it. */
+  reportLoads(source: LoadSource): void {
+    this.#loads = source
+    this.#updateReporters()
   }
 
   /** Subscribes what calls to this authority need. @param name as dialled, lower case. Idempotent. */
@@ -265,6 +278,34 @@ export class XdsClient {
     if (snapshot === this.#published) return
     this.#published = snapshot
     this.#options.onSnapshot(snapshot)
+    this.#updateReporters()
+  }
+
+  #updateReporters(): void {
+    const source = this.#loads
+    if (source === null || this.#closed) return
+    const wanted = new Set<string>()
+    for (const { name, loadReporting } of this.#published.clusters.values())
+      if (loadReporting !== null) wanted.add(authorityOf(name))
+    for (const authority of wanted) if (!this.#reporters.has(authority)) this.#report(authority, source)
+    for (const [authority, reporter] of this.#reporters) reporter.want(wanted.has(authority))
+  }
+
+  /** To the server that the clusters of an authority come from. */
+  #report(authority: string, source: LoadSource): void {
+    const { clock, random, logger } = this.#options
+    const link = authority === '' ? this.#main : this.#others.get(authority)!
+    const own: LoadSource = {
+      takeLoads: (clusters) => source.takeLoads(clusters ?? this.#reported(authority)),
+    }
+    const node = nodeMessage(this.#options.node)
+    const transport = () => link.server.transport
+    this.#reporters.set(authority, new LrsClient({ node, transport, source: own, clock, random, logger }))
+  }
+
+  /** "All clusters" are those of that server. */
+  #reported(authority: string): ReadonlySet<string> {
+    return new Set([...this.#published.clusters.keys()].filter((name) => authorityOf(name) === authority))
   }
 }
 

@@ -16,6 +16,7 @@ import { type Field, names } from './field.ts'
 import { healthChecks } from './health-checks.ts'
 import { limits, retryBudget } from './limits.ts'
 import { balancing } from './load-balancing.ts'
+import { loadReporting } from './load-reporting.ts'
 import { typedMetadata } from './metadata.ts'
 import { outlierSpec } from './outlier.ts'
 import { ownBalancer } from './own-balancer.ts'
@@ -55,7 +56,7 @@ const fields = names(`name alt_stat_name type cluster_type eds_cluster_config lo
   common_http_protocol_options http_protocol_options http2_protocol_options typed_extension_protocol_options
   dns_refresh_rate dns_lookup_family dns_failure_refresh_rate
   transport_socket transport_socket_matches metadata track_cluster_stats wait_for_warm_on_init cleanup_interval
-  per_connection_buffer_limit_bytes`)
+  per_connection_buffer_limit_bytes lrs_server lrs_report_endpoint_metrics`)
 
 function clusterResource(message: Cluster, field: Field): ClusterResource {
   field.onlyReads(ClusterSchema, message, fields)
@@ -105,6 +106,7 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
         message.commonLbConfig?.healthyPanicThreshold?.value ?? 0,
       ),
       healthChecks: healthChecks(field.at('health_checks'), message.healthChecks),
+      loadReporting: loadReporting(field, message, edsName),
       protocol: http.protocol,
       decidedBy: { ...policy?.decidedBy },
     },

@@ -13,6 +13,8 @@ import { bootstrap, endpointOf, ForeignMesh } from './foreign-mesh.ts'
 export interface Quirks {
   /** Deadlines of routes may fire early. */
   readonly earlyRouteTimeouts?: boolean
+  /** Nobody asks it what becomes of its calls. */
+  readonly reportsNoLoad?: boolean
 }
 
 const fqdn = (service: string) => `${service}.default.svc.cluster.local`
@@ -151,6 +153,30 @@ function withControlPlane(peer: Peer, quirks: Quirks): void {
       [{}, 'rest'],
     ] as const)
       expect([metadata, await answerTo(metadata)]).toEqual([metadata, expected])
+    await mesh.synced()
+  })
+
+  it('reports what becomes of its calls, where it is asked to', async () => {
+    await mesh.serve('counted', 'counted')
+    const target = 'xds:///counted'
+    await warm(target, ['counted'])
+    if (quirks.reportsNoLoad === true) {
+      expect(await mesh.loads('counted')).toEqual([])
+      return
+    }
+    const reported = async () => {
+      await mesh.client.call({ target, count: 10 })
+      const rows = await mesh.loads('|counted.')
+      return rows.some(({ issued, succeeded, failed }) => issued >= 10 && succeeded >= 10 && failed === 0)
+    }
+    await expect.poll(reported, { timeout: 10_000, interval: 100 }).toBe(true)
+    const failures = async (key: number) => {
+      const metadata = { 'x-fail-key': `counted ${key}`, 'x-fail-times': '1' }
+      expect((await mesh.client.call({ target, metadata })).codes).toEqual({ 14: 1 })
+      return (await mesh.loads('|counted.')).some(({ failed }) => failed > 0)
+    }
+    let key = 0
+    await expect.poll(() => failures(key++), { timeout: 10_000, interval: 100 }).toBe(true)
     await mesh.synced()
   })
 

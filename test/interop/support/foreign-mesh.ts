@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { ServerCredentials } from '@grpc/grpc-js'
 import { expect } from 'vitest'
 import type { ControlPlane } from '../../../control-plane/index.ts'
+import type { LoadRow } from '../../../control-plane/loads/load-table.ts'
 import type { EndpointRecord } from '../../../control-plane/store/store.ts'
 import type { Harness } from '../../../control-plane/testing/harness.ts'
 import { silentLogger } from '../../../src/model/logger.ts'
@@ -64,7 +65,10 @@ export class ForeignMesh {
   static async start(harness: Harness, peer: Peer): Promise<ForeignMesh> {
     const warnings: string[] = []
     const warn = (text: string, fields = {}) => warnings.push(`${text} ${JSON.stringify(fields)}`)
-    const controlPlane = await harness.start({ insecureXds: '127.0.0.1:0', logger: { ...silentLogger, warn } })
+    const controlPlane = await harness.start({
+      ...{ insecureXds: '127.0.0.1:0', loadReportIntervalMs: 1_000 },
+      logger: { ...silentLogger, warn },
+    })
     const folder = join(await harness.folder(), 'client')
     await mkdir(folder)
     const { certPem, privateKeyPem } = await controlPlane.issueCertificate('foreign', 'default', 'foreign')
@@ -98,6 +102,14 @@ export class ForeignMesh {
     const pair = { private_key: Buffer.from(privateKeyPem), cert_chain: Buffer.from(certPem) }
     const roots = Buffer.from(this.controlPlane.trustBundlePem)
     return this.backend(name, ServerCredentials.createSsl(roots, [pair], true))
+  }
+
+  /** Latest load reports about clusters with this text in their names. */
+  async loads(cluster: string): Promise<readonly LoadRow[]> {
+    const { adminUrl, adminToken } = this.controlPlane
+    const headers = { authorization: `Bearer ${adminToken}` }
+    const response = await fetch(`${adminUrl}/v1/loads?cluster=${cluster}`, { headers })
+    return ((await response.json()) as { items: LoadRow[] }).items
   }
 
   async register(put: readonly EndpointRecord[], remove: readonly EndpointRecord[]): Promise<void> {
