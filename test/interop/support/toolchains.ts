@@ -39,14 +39,20 @@ export async function grpcCore(): Promise<Peer> {
   return { name, start: { command: python, args: [join(sources, 'peers/grpc_core.py')] } }
 }
 
-export async function grpcGo(): Promise<Peer> {
-  const name = 'grpc-go'
+export function grpcGo(): Promise<Peer> {
+  return goModule('grpc-go', 'go', ['go.mod', 'go.sum', 'main.go', 'server.go'])
+}
+
+/** A control plane made with go-control-plane; what it is told and tells stands in its main.go. */
+export function goControlPlane(): Promise<Peer> {
+  return goModule('go-control-plane', 'go-control-plane', ['go.mod', 'go.sum', 'main.go'])
+}
+
+async function goModule(name: string, folderName: string, fileNames: readonly string[]): Promise<Peer> {
   if (!(await inPath('go'))) return { name, start: { missing: 'no go in PATH' } }
-  const module = join(sources, 'go')
-  const files = await Promise.all(
-    ['go.mod', 'go.sum', 'main.go', 'server.go'].map((file) => readFile(join(module, file), 'utf8')),
-  )
-  const binary = join(cache, `grpc-go-${hashOf(files)}`)
+  const module = join(sources, folderName)
+  const files = await Promise.all(fileNames.map((file) => readFile(join(module, file), 'utf8')))
+  const binary = join(cache, `${name}-${hashOf(files)}`)
   if (!existsSync(binary)) {
     await mkdir(cache, { recursive: true })
     const downloaded = await run('go', ['mod', 'download'], module)
