@@ -30,6 +30,7 @@ import { closeOnSignals } from './signals.ts'
 import { type AdminServer, startAdminServer } from './telemetry/admin-server.ts'
 import { type RunningSdk, startSdk } from './telemetry/start-sdk.ts'
 import { createTelemetry, type Telemetry } from './telemetry/telemetry.ts'
+import { version } from './version.ts'
 
 export interface CloseMeshOptions {
   /**
@@ -184,11 +185,20 @@ export class Mesh {
     return this.#serve((internal) => wrapServer(server, { ...internal, ...options }))
   }
 
-  /** gRPC in the mesh: servers of @grpc/grpc-js. */
+  /** gRPC in the mesh: clients and servers of @grpc/grpc-js. */
   get grpc(): MeshGrpc {
     this.#grpc ??= new MeshGrpc({
       servers: { serve: (make) => this.#join((options, host) => new ServedPort(make(options), host)) },
       addAdminServices: (server) => addAdminServices(server, this.#link.xds),
+      clients: {
+        engine: this.#engine,
+        clock: systemClock,
+        identity: this.#link.identity,
+        want: (authority) => this.#link.xds.watchAuthority(authority),
+        propagateDeadlines: this.#options.propagateDeadlines,
+      },
+      logger: this.#options.logger,
+      version,
     })
     return this.#grpc
   }
@@ -466,7 +476,7 @@ export class Mesh {
       await this.#link.registry?.close()
     }
     await Promise.all(servers.map((server) => server.close({ graceMs })))
-    await this.dispatcher.close()
+    await Promise.all([this.dispatcher.close(), this.#grpc?.close()])
     await this.#link.close()
     this.#dns.close()
     await this.#passthrough.close()

@@ -34,6 +34,10 @@ export abstract class Attempt extends TimerNode implements Outcome {
   hiddenRepeats = 0
   /** Set by the transport before `head`: the peer was too busy for it (x-envoy-overloaded). */
   overloaded = false
+  /** Set by the transport before `head`: ms after which, and not before, it may be tried again; Infinity = never, -1 = not said. */
+  pushbackMs = -1
+  /** Set by `restate`: it failed after its head was delivered. */
+  restated = false
   /** Set by the transport before `head`: see `Route.classifier`. */
   classified: Classified = Classified.Not
   /** Set by the transport before `head`: hops below have repeated what failed, as often as they may. */
@@ -103,6 +107,11 @@ export abstract class Attempt extends TimerNode implements Outcome {
    */
   head(status: number, grpcStatus: number): boolean {
     return this.call.onHead(this, status, grpcStatus)
+  }
+
+  /** The end of a delivered answer says otherwise than its head: that is what it was. Before `end`. */
+  restate(status: number, grpcStatus: number): void {
+    this.call.onRestate(this, status, grpcStatus)
   }
 
   /** It is over: `Response` after a whole answer, else why not. The first report counts. */

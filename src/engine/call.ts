@@ -9,6 +9,7 @@ import { HedgeTimer } from './hedge.ts'
 import { Kind, kindFacts } from './outcome.ts'
 import { override } from './overrides.ts'
 import { HOLD } from './policy.ts'
+import { unit } from './random.ts'
 import { type Rejection, rejections, withFlag } from './rejection.ts'
 import { asksForRetry, mayHedge, NoRetry, retryAfter } from './retry.ts'
 import type { RetryPolicy } from './retry-policy.ts'
@@ -22,6 +23,10 @@ export interface CallEnv {
   readonly wheel: TimerWheel
   readonly events: CallEvents | null
 }
+
+/** How long a patient call waits before it looks for a host again: at first, and at most; doubling in between. */
+const PATIENCE_MS = 25
+const MAX_PATIENCE_MS = 1_000
 
 /** Asking: a gate holds it. Held: it waits for `holdMs`, or for the end of a back-off. */
 export const Phase = { New: 0, Trying: 1, Backoff: 2, Delivering: 3, Done: 4, Asking: 5, Held: 6 } as const
@@ -82,6 +87,8 @@ export class Call extends TimerNode {
   /** A retry of it waits to be started. */
   private retrying = false
   private hedgeTimer: HedgeTimer | null = null
+  /** Times that it found nobody and waited. */
+  private waits = 0
 
   constructor(env: CallEnv, exchange: Exchange, route: Route) {
     super()
@@ -199,6 +206,7 @@ export class Call extends TimerNode {
     const host = cluster.pick(this, this.latest, now)
     if (host === null) {
       if (this.live > 0) this.unreserve()
+      else if (this.exchange.patient === true) this.wait(now)
       else this.finish(rejections.noHealthyHost, null, now)
       return
     }
@@ -305,6 +313,15 @@ export class Call extends TimerNode {
   }
 
   /** @internal */
+  onRestate(attempt: Attempt, status: number, grpcStatus: number): void {
+    if (attempt.settled || !attempt.delivered) return
+    attempt.status = status
+    attempt.grpcStatus = grpcStatus
+    attempt.restated = true
+    this.status = status
+  }
+
+  /** @internal */
   onEnd(attempt: Attempt, kind: Kind, cause: unknown): void {
     if (attempt.settled) return
     const now = this.env.clock.now()
@@ -313,7 +330,7 @@ export class Call extends TimerNode {
       return
     }
     attempt.kind = kind
-    if (kind !== Kind.Response) this.learn(attempt, now)
+    if (kind !== Kind.Response || attempt.restated) this.learn(attempt, now)
     this.settle(attempt, now)
     this.finish(kind === Kind.Response ? null : (attempt.rejection ?? kindFacts[kind]!.rejection), cause, now)
   }
@@ -382,10 +399,19 @@ export class Call extends TimerNode {
     if (live) attempt.abort()
     if (rivals) return
     if (delay >= 0) this.again(delay, now)
+    else if (kind === Kind.ConnectFailure && this.exchange.patient === true) this.wait(now)
     else {
       const rejection = attempt.rejection ?? kindFacts[kind]!.rejection
       this.finish(withFlag(rejection, this.reason(delay)), cause, now)
     }
+  }
+
+  /** There is nobody to take it, and its caller would rather wait than hear of it. No retry: nothing was sent. */
+  private wait(now: number): void {
+    this.waits++
+    this.phase = Phase.Backoff
+    const ms = Math.min(PATIENCE_MS * 2 ** Math.min(this.waits, 10), MAX_PATIENCE_MS)
+    this.env.wheel.arm(this, Math.min(now + ms * (1 + unit(this.env.random) / 4), this.deadline))
   }
 
   /** Another try, after `delay` ms. It counts as a retry from here on. */

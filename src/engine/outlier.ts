@@ -45,7 +45,7 @@ export class Outlier extends TimerNode implements Policy {
     const { host, kind, status, delivered } = outcome
     const state = host.outlier
     // Its answer was counted as an error when its head came.
-    if (delivered && this.isError(status)) return
+    if (delivered && kind !== Kind.Response && this.isError(status)) return
     const answered = kind === Kind.Response
     if (this.rates) this.tally(state, answered, false, now)
     if (!answered && spec.splitLocalOrigin) {

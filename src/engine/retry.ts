@@ -6,6 +6,7 @@ import type { RequestView } from './exchange.ts'
 import { Classified, Kind, kindFacts } from './outcome.ts'
 import { askedWait, Wait } from './pushback.ts'
 import { unit } from './random.ts'
+import { grpcStatusOf } from './rejection.ts'
 import { ALL_RESETS, type RetryPolicy } from './retry-policy.ts'
 
 /** Why something is not tried again. From `Spent` down nobody above need try either. */
@@ -78,15 +79,26 @@ export function asksForRetry(retry: RetryPolicy | null, attempt: Attempt, kind: 
     if (attempt.classified === Classified.Success) return false
     if (attempt.classified === Classified.Retryable) return true
     if (attempt.rateLimited) return retry.rateLimited
-    if (retry.statuses[attempt.status] === 1) return true
-    const { grpcStatus } = attempt
-    if (grpcStatus > 0 && grpcStatus < 31 && (retry.grpcCodes & (1 << grpcStatus)) !== 0) return true
+    const rpc = attempt.call.exchange.protocol === 'grpc'
+    const { grpcStatus, status } = attempt
+    // The status that a code of gRPC stands for is none that the peer has said.
+    if (retry.statuses[status] === 1 && !(rpc && grpcStatus >= 0)) return true
+    if (asksForCode(retry, rpc && grpcStatus < 0 ? grpcStatusOf(status) : grpcStatus)) return true
     const headers = retry.answerHeaders
     if (headers !== null) for (const { name, test } of headers) if (test(attempt.responseHeader(name))) return true
     return false
   }
   if ((retry.kinds & (1 << kind)) !== 0) return true
+  // To callers of gRPC a failure without an answer is a code like any other.
+  if (attempt.call.exchange.protocol === 'grpc' && (ALL_RESETS & (1 << kind)) !== 0) {
+    const said = attempt.kind === kind ? attempt.rejection : null
+    if (asksForCode(retry, (said ?? kindFacts[kind]!.rejection).grpcStatus)) return true
+  }
   return retry.unsentReset && !attempt.wasSent && (ALL_RESETS & (1 << kind)) !== 0
+}
+
+function asksForCode(retry: RetryPolicy, code: number): boolean {
+  return code > 0 && code < 31 && (retry.grpcCodes & (1 << code)) !== 0
 }
 
 function looksBad({ classified, status }: Attempt): boolean {
@@ -102,6 +114,7 @@ function isEligible(retry: RetryPolicy, request: RequestView): boolean {
 /** Envoy's fully jittered back-off: uniform in [0, (2^n - 1) * base), at most max. Or longer, where the peer says so. */
 function delayBefore(call: Call, spec: RetrySpec, attempt: Attempt, n: number, random: Random): number {
   const backoff = unit(random) * Math.min((2 ** n - 1) * spec.baseIntervalMs, spec.maxIntervalMs)
+  if (attempt.pushbackMs >= 0) return attempt.pushbackMs
   if (attempt.kind !== Kind.Response) return backoff
   const asked = askedWait(attempt, spec, call)
   if (asked === Wait.NotSaid) return backoff

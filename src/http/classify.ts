@@ -1,6 +1,13 @@
 import { errors } from 'undici'
 import { Kind } from '../engine/outcome.ts'
-import { classifyConnect, codeOf, type Failure, localCodes, localFailure } from '../transport/connect-failure.ts'
+import {
+  classifyConnect,
+  codeOf,
+  type Failure,
+  isHandshakeAlert,
+  localCodes,
+  localFailure,
+} from '../transport/connect-failure.ts'
 
 /** The caller asked for what cannot be sent: it gets undici's own error. */
 const callerCodes = new Set(['UND_ERR_INVALID_ARG', 'UND_ERR_NOT_SUPPORTED', 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH'])
@@ -40,8 +47,4 @@ export function classifyRequest(error: unknown, answered: boolean, first: boolea
 /** RFC 9113 section 8.7: REFUSED_STREAM, and streams above the last one of a GOAWAY, which undici would send again elsewhere. */
 function wasRefused(error: unknown, code: string): boolean {
   return code === STALE_CONNECTION || (error as { http2ErrorCode?: unknown } | null)?.http2ErrorCode === REFUSED_STREAM
-}
-
-function isHandshakeAlert(code: string): boolean {
-  return code.startsWith('ERR_SSL_') && code.includes('_ALERT_')
 }

@@ -7,7 +7,7 @@ import type { Route } from '../engine/route.ts'
 import type { TimerWheel } from '../engine/time.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
-import { callContext, type Hop, PrioritizedHop } from '../telemetry/context.ts'
+import { type Hop, hopOf } from '../telemetry/context.ts'
 import { HeldCalls } from '../transport/held-calls.ts'
 import { UnderWay } from '../transport/under-way.ts'
 import { Coalescer } from './coalesce.ts'
@@ -179,9 +179,7 @@ export class MeshDispatcher extends Dispatcher {
 
   /** @internal The request in whose handling this is called, if its time and repeats concern what is called now. */
   hopOf(): Hop | null {
-    const hop = callContext.getStore()?.hop ?? null
-    if (this.propagates || hop === null || hop.priority === null) return this.propagates ? hop : null
-    return new PrioritizedHop(null, hop.priority)
+    return hopOf(this.propagates)
   }
 
   /** @internal The connections of a cluster to a host. */

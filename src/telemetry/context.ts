@@ -76,6 +76,16 @@ export function withPriority<T>(priority: Priority, work: () => T): T {
   return callContext.run({ ...context, hop: new PrioritizedHop(context.hop, priority) }, work)
 }
 
+/**
+ * The request in whose handling a call is made, as far as the call is to heed it.
+ * @param propagates its time and its repeats concern the call; its class always does
+ */
+export function hopOf(propagates: boolean): Hop | null {
+  const hop = callContext.getStore()?.hop ?? null
+  if (propagates || hop === null || hop.priority === null) return propagates ? hop : null
+  return new PrioritizedHop(null, hop.priority)
+}
+
 /** All but the class is the hop's own. */
 export class PrioritizedHop implements Hop {
   readonly priority: Priority

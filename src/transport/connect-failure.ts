@@ -64,3 +64,8 @@ export function localFailure(error: unknown): Rejection {
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
+
+/** TLS: the other end says that it will have none of this. */
+export function isHandshakeAlert(code: string): boolean {
+  return code.startsWith('ERR_SSL_') && code.includes('_ALERT_')
+}
