@@ -188,7 +188,7 @@ export class Mesh {
   /** gRPC in the mesh: clients and servers of @grpc/grpc-js. */
   get grpc(): MeshGrpc {
     this.#grpc ??= new MeshGrpc({
-      servers: { serve: (make) => this.#join((options, host) => new ServedPort(make(options), host)) },
+      servers: { serve: (make) => this.#join((options, host) => new ServedPort(make(options), host, 'grpc')) },
       addAdminServices: (server) => addAdminServices(server, this.#link.xds),
       clients: {
         engine: this.#engine,
@@ -419,7 +419,12 @@ export class Mesh {
     // Without a certificate there is nothing to say yet; `start` registers what listens by then.
     const { registry, identity } = this.#link
     if (registry === null || identity.current === undefined) return
-    registry.update(now.map((s) => ({ service, ...s.endpoint!, labels, locality, weight })))
+    registry.update(
+      now.map(({ endpoint, protocol }) => ({
+        ...{ service, ...endpoint!, labels, locality, weight },
+        ...(protocol === 'grpc' ? { protocol } : {}),
+      })),
+    )
     registry.registered().then(
       () => {
         for (const server of now) this.#registered.add(server)

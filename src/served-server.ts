@@ -34,12 +34,15 @@ export class ServedPort {
   endpoint: Endpoint | null = null
   /** Resource that says what to enforce; '' before it listens. */
   inboundName = ''
+  /** What is spoken there. */
+  readonly protocol: 'http' | 'grpc'
   readonly #server: PortServer
   readonly #host: ServerHost
 
-  constructor(server: PortServer, host: ServerHost) {
+  constructor(server: PortServer, host: ServerHost, protocol: 'http' | 'grpc') {
     this.#server = server
     this.#host = host
+    this.protocol = protocol
     server.server.on('listening', () => {
       const bound = server.address()
       // A Unix socket cannot be dialled by other workloads.
@@ -73,7 +76,7 @@ export class ServedServer extends ServedPort {
   readonly #server: MeshServer
 
   constructor(server: MeshServer, host: ServerHost) {
-    super(server, host)
+    super(server, host, 'http')
     this.#server = server
   }
 

@@ -1,6 +1,11 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { describe, expect, it } from 'vitest'
-import { Health, RegisterRequestSchema, type WorkloadEndpointSchema } from '../../src/gen/inmesh/v1/registry_pb.js'
+import {
+  Health,
+  Protocol,
+  RegisterRequestSchema,
+  type WorkloadEndpointSchema,
+} from '../../src/gen/inmesh/v1/registry_pb.js'
 import { readRegistration } from './registration.ts'
 
 const peer = {
@@ -35,6 +40,15 @@ describe('what a workload may register', () => {
         instanceId: 'i',
       },
     ])
+  })
+
+  it('says what is spoken there', () => {
+    expect(read({ protocol: Protocol.GRPC })).toMatchObject([{ protocol: 'GRPC' }])
+    expect(read({ protocol: Protocol.HTTP })).not.toMatchObject([{ protocol: 'GRPC' }])
+    expect(read({ protocol: 9 as Protocol })).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: 'endpoints[0].protocol 9 is not known',
+    })
   })
 
   it.each(['payments', 'payments.shop', 'payments.shop.svc.cluster.local'])('may be called %s', (service) => {

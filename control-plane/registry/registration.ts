@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { Health, type RegisterRequest, type WorkloadEndpoint } from '../../src/gen/inmesh/v1/registry_pb.js'
+import { Health, Protocol, type RegisterRequest, type WorkloadEndpoint } from '../../src/gen/inmesh/v1/registry_pb.js'
 import type { ConnectionIdentity } from '../discovery/client-view.ts'
 import type { EndpointRecord } from '../store/store.ts'
 
@@ -74,6 +74,7 @@ export function readRegistration(
       spiffeId: peer.spiffeId,
       health: healthOf[endpoint.health],
       instanceId,
+      ...(endpoint.protocol === Protocol.GRPC ? { protocol: 'GRPC' as const } : {}),
     })
   }
   return records
@@ -86,6 +87,7 @@ function problemOf(endpoint: WorkloadEndpoint): string | undefined {
   if (endpoint.weight > MAX_WEIGHT) return `weight must be at most ${MAX_WEIGHT}`
   if (endpoint.locality.length > MAX_LOCALITY) return `locality is longer than ${MAX_LOCALITY} characters`
   if (!(endpoint.health in healthOf)) return `health ${endpoint.health} is not known`
+  if (!(endpoint.protocol in Protocol)) return `protocol ${endpoint.protocol} is not known`
   const labels = Object.entries(endpoint.labels)
   if (labels.length > MAX_LABELS) return `labels: more than ${MAX_LABELS}`
   const long = labels.find(

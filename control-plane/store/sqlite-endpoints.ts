@@ -13,6 +13,8 @@ interface Row {
   spiffe_id: string
   health: EndpointRecord['health']
   instance_id: string
+  /** '' = HTTP. */
+  protocol: 'GRPC' | ''
 }
 
 /** Endpoints, and the services that ever had one. */
@@ -20,10 +22,11 @@ export function sqliteEndpoints(db: Database) {
   const all = db.prepare('SELECT * FROM endpoint ORDER BY ns, service, address, port')
   const one = db.prepare('SELECT * FROM endpoint WHERE service = ? AND ns = ? AND address = ? AND port = ?')
   const upsert = db.prepare(`
-    INSERT INTO endpoint (service, ns, address, port, labels, locality, weight, spiffe_id, health, instance_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO endpoint (service, ns, address, port, labels, locality, weight, spiffe_id, health, instance_id, protocol)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (service, ns, address, port) DO UPDATE SET labels = excluded.labels, locality = excluded.locality,
-      weight = excluded.weight, spiffe_id = excluded.spiffe_id, health = excluded.health, instance_id = excluded.instance_id`)
+      weight = excluded.weight, spiffe_id = excluded.spiffe_id, health = excluded.health, instance_id = excluded.instance_id,
+      protocol = excluded.protocol`)
   const remove = db.prepare('DELETE FROM endpoint WHERE service = ? AND ns = ? AND address = ? AND port = ?')
   const seen = db.prepare('INSERT INTO service (service, ns, first_seen_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
   const services = db.prepare(
@@ -52,6 +55,7 @@ export function sqliteEndpoints(db: Database) {
           e.spiffeId,
           e.health,
           e.instanceId,
+          e.protocol ?? '',
         )
         seen.run(e.service, e.namespace, now)
         changed = true
@@ -73,5 +77,6 @@ function toRecord(row: Row): EndpointRecord {
     spiffeId: row.spiffe_id,
     health: row.health,
     instanceId: row.instance_id,
+    ...(row.protocol === '' ? {} : { protocol: row.protocol }),
   }
 }

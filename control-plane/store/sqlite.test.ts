@@ -98,7 +98,22 @@ describe('SqliteStore on disk', () => {
     const db = new DatabaseSync(path)
     db.exec(`PRAGMA user_version = ${sqliteMigrations.length + 1}`)
     db.close()
-    expect(() => new SqliteStore({ path })).toThrow(/schema 2; this version of inmesh knows up to 1/)
+    const known = sqliteMigrations.length
+    const message = `schema ${known + 1}; this version of inmesh knows up to ${known}`
+    expect(() => new SqliteStore({ path })).toThrow(message)
+  })
+
+  it('keeps what a store of the first schema holds', async () => {
+    const old = new DatabaseSync(join(folder, 'old.db'))
+    old.exec(sqliteMigrations[0]!)
+    old.exec(`INSERT INTO endpoint VALUES
+      ('payments', 'default', '10.0.0.1', 8080, '{"app":"payments","version":"v1"}', 'eu/a', 1,
+       'spiffe://cluster.local/ns/default/sa/payments', 'HEALTHY', 'i1')`)
+    old.exec('PRAGMA user_version = 1')
+    old.close()
+    const store = new SqliteStore({ path: join(folder, 'old.db') })
+    expect(await store.endpoints.list()).toEqual([endpoint('10.0.0.1')])
+    await store.close()
   })
 
   it('turns what the disk says into an error that names the file', () => {

@@ -196,6 +196,14 @@ export function storeCases(name: string, prepare: () => StoreUnderTest): void {
       expect(snapshot.services).toEqual([{ service: 'payments', namespace: 'default', firstSeenAt: 5 }])
     })
 
+    it('keeps what an endpoint speaks', async () => {
+      const store = open()
+      const first = await store.endpoints.change([endpoint('10.0.0.1', { protocol: 'GRPC' })], [])
+      expect(await store.endpoints.list()).toEqual([endpoint('10.0.0.1', { protocol: 'GRPC' })])
+      expect(await store.endpoints.change([endpoint('10.0.0.1')], [])).not.toBe(first)
+      expect(await store.endpoints.list()).toEqual([endpoint('10.0.0.1')])
+    })
+
     it('watches from the beginning: everything in order, then a bookmark', async () => {
       const store = open()
       await store.apply([{ put: object('a') }], actor)

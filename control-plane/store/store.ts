@@ -67,6 +67,8 @@ export interface EndpointRecord {
   weight: number
   spiffeId: string
   health: 'HEALTHY' | 'UNHEALTHY' | 'DRAINING'
+  /** It speaks gRPC and nothing else; absent = HTTP. */
+  protocol?: 'GRPC'
   /** Whose stream holds it. */
   instanceId: string
 }

@@ -12,7 +12,7 @@ import type { PolicyBlocks } from '../resources/traffic-policy.ts'
 import { isForeign, reportsLoad } from './class.ts'
 import type { Declared } from './declared.ts'
 import { type Built, duration, encode, pack, sorted } from './encode.ts'
-import { localities, selectedTargets, type Target } from './endpoints.ts'
+import { localities, selectedTargets, speaksGrpc, type Target } from './endpoints.ts'
 import { httpOptions } from './http-options.ts'
 import { chosenBalancer, loadBalancing, ownBalancer } from './load-balancing.ts'
 import { distribution, localitySetting } from './localities.ts'
@@ -90,7 +90,10 @@ export function cluster(index: MeshIndex, host: string, subset: string, port: nu
     ...tls.fields,
     ...(foreign
       ? {}
-      : { healthChecks: healthChecks(index.servicePolicy(host)?.spec), ...forInmesh(index, host, port, policy) }),
+      : {
+          healthChecks: healthChecks(index.servicePolicy(host)?.spec),
+          ...forInmesh(index, host, port, policy, client),
+        }),
   })
   return {
     resource,
@@ -162,9 +165,11 @@ function circuitBreakers(
 }
 
 /** What only our data plane reads. */
-function forInmesh(index: MeshIndex, host: string, port: number, policy: EffectivePolicy) {
+function forInmesh(index: MeshIndex, host: string, port: number, policy: EffectivePolicy, client: ClientView) {
   const defaults = defaultsOf(index.services.get(host)?.declared ?? null)
-  const { isHttp2, name } = protocolOf(index, host, port, policy)
+  // What speaks nothing else is spoken to in no other way, whatever a rule says.
+  const grpc = speaksGrpc(index, host, port, client)
+  const { isHttp2, name } = grpc ? { isHttp2: true, name: undefined } : protocolOf(index, host, port, policy)
   return {
     ...httpOptions(policy.blocks.connectionPool, isHttp2, defaults.idleTimeout),
     metadata: { typedFilterMetadata: { [MetadataKey.cluster]: clusterPolicy(index, host, policy, name) } },

@@ -48,10 +48,27 @@ export function selectedTargets(
     return index
       .declaredEndpoints(service.declared, host, port)
       .filter((endpoint) => labels.every(([key, value]) => endpoint.labels[key] === value))
-  const endpoints = service?.endpoints ?? []
-  return endpoints
+  return atPort(service?.endpoints ?? [], port, client)
     .filter((endpoint) => labels.every(([key, value]) => endpoint.labels[key] === value))
     .map((endpoint) => targetOf(index, endpoint))
+}
+
+/**
+ * A process tells its ports by itself, so which one is dialled has no meaning; but where a service speaks HTTP at some and gRPC
+ * at others, a port of its own means that one, and any other those of the caller's protocol: HTTP, gRPC for foreign clients.
+ */
+function atPort(all: readonly EndpointRecord[], port: number, client: ClientView): readonly EndpointRecord[] {
+  const grpc = all.filter(({ protocol }) => protocol === 'GRPC')
+  if (grpc.length === 0 || grpc.length === all.length) return all
+  const there = all.filter((endpoint) => endpoint.port === port)
+  if (there.length > 0) return there
+  return isForeign(client.clientClass) ? grpc : all.filter(({ protocol }) => protocol !== 'GRPC')
+}
+
+/** Whether all of a service's own endpoints, as this client reaches them by this port, speak gRPC and nothing else. */
+export function speaksGrpc(index: MeshIndex, host: string, port: number, client: ClientView): boolean {
+  const reached = atPort(index.services.get(host)?.endpoints ?? [], port, client)
+  return reached.length > 0 && reached.every(({ protocol }) => protocol === 'GRPC')
 }
 
 function targetOf(index: MeshIndex, endpoint: EndpointRecord): Target {

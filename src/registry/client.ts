@@ -1,6 +1,6 @@
 import { create, toBinary } from '@bufbuild/protobuf'
 import { InmeshError } from '../errors.ts'
-import { Health, RegisterRequestSchema } from '../gen/inmesh/v1/registry_pb.js'
+import { Health, Protocol, RegisterRequestSchema } from '../gen/inmesh/v1/registry_pb.js'
 import type { Clock, Random } from '../model/clock.ts'
 import type { Logger } from '../model/logger.ts'
 import type { Stream, Transport } from '../model/transport.ts'
@@ -167,7 +167,12 @@ function encode(instanceId: string, { endpoints, draining }: Registration): Uint
     RegisterRequestSchema,
     create(RegisterRequestSchema, {
       instanceId,
-      endpoints: endpoints.map((e) => ({ ...e, labels: { ...e.labels }, health })),
+      endpoints: endpoints.map(({ protocol, ...e }) => ({
+        ...e,
+        labels: { ...e.labels },
+        health,
+        protocol: protocol === 'grpc' ? Protocol.GRPC : Protocol.HTTP,
+      })),
     }),
   )
 }

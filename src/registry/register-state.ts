@@ -11,6 +11,8 @@ export interface RegisteredEndpoint {
   readonly locality: string
   /** >= 1 */
   readonly weight: number
+  /** What is spoken there; absent = HTTP. */
+  readonly protocol?: 'grpc'
 }
 
 /** What the control plane is told: a whole, never a difference. */
