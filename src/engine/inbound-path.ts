@@ -53,7 +53,8 @@ export function authorizePath(
   return { path, refusal: judgeBoth(filters, view, path.strict, shown) }
 }
 
-function judgeBoth(
+/** A refusal, also where two readings of the path would be judged differently. */
+export function judgeBoth(
   filters: readonly Authorize[],
   view: AuthorizationView,
   strict: string,

@@ -26,9 +26,17 @@ export class InboundRuntime {
   requests = 0
   /** Faults that are being injected. */
   faults = 0
+  private readonly chains: InboundRuntime[] = []
 
   constructor(env: InboundEnv = { clock: systemClock, random: systemRandom, wheel: new TimerWheel() }) {
     this.env = env
+  }
+
+  /** Of one chain of a server whose rules differ by connection. */
+  ofChain(index: number): InboundRuntime {
+    const chain = this.chains[index] ?? new InboundRuntime(this.env)
+    this.chains[index] = chain
+    return chain
   }
 
   update(spec: InboundSpec): void {

@@ -1,8 +1,10 @@
 import type { InboundSpec } from '../model/inbound.ts'
 import { compileRbac } from './authorize.ts'
 import { deadlineStep } from './deadline.ts'
+import { compileChains, type Ends } from './inbound-chains.ts'
 import { inboundFaultStep } from './inbound-fault.ts'
 import { authorizeStep, pathStep } from './inbound-path.ts'
+import { routedStep } from './inbound-routes.ts'
 import { InboundRuntime } from './inbound-runtime.ts'
 import type { Admitted, Delay, Held, InboundRequest, InboundStep } from './inbound-step.ts'
 import { rateLimitStep } from './rate-limit.ts'
@@ -25,6 +27,8 @@ export class Inbound implements Admitted {
   readonly runtime: InboundRuntime
   /** In order. This list is the order of the way in. */
   readonly steps: readonly InboundStep[]
+  /** null = one set of rules for all connections. */
+  private readonly chainOf: ((ends: Ends) => Inbound | null) | null
   /** false = no step keeps count of requests, so all of them share one answer. */
   private readonly counts: boolean
 
@@ -33,6 +37,12 @@ export class Inbound implements Admitted {
     this.spec = spec
     this.runtime = runtime
     runtime.update(spec)
+    this.chainOf =
+      spec.chains === undefined
+        ? null
+        : compileChains(
+            spec.chains.map(({ match, spec }, i) => ({ match, value: new Inbound(spec, runtime.ofChain(i)) })),
+          )
     const { shed, limits } = runtime
     this.steps = [
       identityStep(spec.tlsMode),
@@ -40,7 +50,11 @@ export class Inbound implements Admitted {
       pathStep(spec.pathNormalization),
       ...(shed === null ? [] : [shedStep(shed)]),
       ...(spec.maxRequests === Number.POSITIVE_INFINITY ? [] : [requestLimitStep(runtime, spec.maxRequests)]),
-      ...(spec.rbac.length === 0 ? [] : [authorizeStep(spec.rbac.map(compileRbac))]),
+      ...(spec.routes !== undefined
+        ? [routedStep(spec.routes, runtime.env.random)]
+        : spec.rbac.length === 0
+          ? []
+          : [authorizeStep(spec.rbac.map(compileRbac))]),
       ...(spec.faults.length === 0 ? [] : [inboundFaultStep(spec.faults, runtime)]),
       ...(limits.length === 0 ? [] : [rateLimitStep(limits)]),
     ]
@@ -49,7 +63,13 @@ export class Inbound implements Admitted {
 
   /** Why the request is refused, what is to be told when it is over, or that it has to wait. */
   admit(request: InboundRequest): Verdict {
-    return this.proceed(request, 0)
+    if (this.chainOf === null) return this.proceed(request, 0)
+    return this.chainOf(request)?.proceed(request, 0) ?? rejections.noInboundPolicy
+  }
+
+  /** What counts for a connection; null = it is to be closed. */
+  forConnection(ends: Ends): Inbound | null {
+    return this.chainOf === null ? this : this.chainOf(ends)
   }
 
   /** @internal From a step on. */

@@ -52,6 +52,13 @@ export const rejections = {
     details: 'route_not_found',
     body: 'no route matches this request',
   }),
+  notServed: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'NR',
+    details: 'route_not_found',
+    body: 'no route of this server takes the request',
+  }),
   noCluster: new Rejection({
     status: 503,
     grpcStatus: UNAVAILABLE,

@@ -1,5 +1,5 @@
 import type { Cidr, HeaderMatch, StringMatch } from './match.ts'
-import type { FaultSpec, PathMatch } from './route.ts'
+import type { FaultSpec, PathMatch, RouteTable } from './route.ts'
 
 /** What a server must enforce on one address; from the LDS resource `inmesh/inbound/IP:PORT`. */
 export interface InboundSpec {
@@ -7,6 +7,13 @@ export interface InboundSpec {
   readonly tlsMode: 'STRICT' | 'PERMISSIVE' | 'DISABLE'
   /** RBAC filters in the order of the filter chain; all must let a request pass. */
   readonly rbac: readonly RbacSpec[]
+  /**
+   * Rules that differ by connection; absent = one set for all, this one. Then only what is counted for the whole port
+   * (`maxConnections`, `shed`) is taken from here, and a connection that no chain takes is closed.
+   */
+  readonly chains?: readonly InboundChain[]
+  /** Which requests are the application's, and rules of their own; absent = all of them, by `rbac`. */
+  readonly routes?: InboundRoutes
   /** How paths are made comparable before policy looks (MeshConfig.pathNormalization). */
   readonly pathNormalization: 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES'
   /** All that match must let a request pass. */
@@ -19,6 +26,28 @@ export interface InboundSpec {
   readonly maxRequests: number
   /** Connections at one time; Infinity = no limit. */
   readonly maxConnections: number
+}
+
+/** What is enforced on some connections of a server (gRFC A36). */
+export interface InboundChain {
+  /** null = those that no other chain takes. */
+  readonly match: ChainMatch | null
+  /** STRICT or DISABLE. */
+  readonly spec: InboundSpec
+}
+
+/** By where a connection goes and where it comes from; null = anywhere. */
+export interface ChainMatch {
+  readonly destination: Cidr | null
+  readonly sourceType: 'ANY' | 'SAME_IP_OR_LOOPBACK' | 'EXTERNAL'
+  readonly source: Cidr | null
+}
+
+/** Routes of a server (gRFC A36): the virtual host, then the first route that matches, must be `served`. */
+export interface InboundRoutes {
+  readonly table: RouteTable
+  /** RBAC filters of the chain in order, those without rules of their own too: routes may have some for them. */
+  readonly filters: readonly { readonly name: string; readonly rules: RbacSpec | null }[]
 }
 
 /** Which requests a rule is about; everything given must match. */

@@ -1,4 +1,5 @@
 import type { BreakerSpec } from './cluster.ts'
+import type { RbacSpec } from './inbound.ts'
 import type { HeaderMatch, StringMatch } from './match.ts'
 
 /** What a client does with calls to the authorities of one listener; from RDS. Order decides: first match wins. */
@@ -38,6 +39,10 @@ export interface RouteSpec {
   readonly mirrors: readonly MirrorSpec[]
   /** What the cluster's ring or table is asked for; in order, combined as Envoy does. */
   readonly hash: readonly HashSpec[]
+  /** For servers: requests that match are the application's (gRFC A36). To clients it is a dead end. */
+  readonly served?: true
+  /** For servers: rules in the place of those of the RBAC filter of this name; null = none (A41, RBACPerRoute). */
+  readonly rbac?: Readonly<Record<string, RbacSpec | null>>
   /** The route says nothing about time, so that its listener may (gRFC A31). */
   readonly timeUnsaid?: true
   /** Error-rate breaker of this route alone, besides the cluster's. */

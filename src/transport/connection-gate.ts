@@ -72,7 +72,13 @@ export class ConnectionGate {
   private admit(socket: Socket, kind: Kind): boolean {
     const inbound = this.options.inbound()
     if (inbound === undefined) return false
-    const { tlsMode } = inbound.spec
+    const { localAddress = '', remoteAddress = '' } = socket
+    const chain = inbound.forConnection({ localAddress, remoteAddress })
+    if (chain === null) {
+      this.refuse(socket, 'no rules of this port are for such connections')
+      return true
+    }
+    const { tlsMode } = chain.spec
     if (kind !== 'tls') {
       if (tlsMode === 'STRICT') this.refuse(socket, 'plaintext refused: the policy of this port is STRICT')
       else this.accept(socket, kind === 'h2' && this.options.http2 ? 'h2' : 'http1')

@@ -3,9 +3,11 @@ import type { InboundSpec } from '../model/inbound.ts'
 import { type FaultSpec, type RouteSpec, type RouteTable, routeDefaults } from '../model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot, type TrustBundles } from '../model/snapshot.ts'
 import { MAX_AGGREGATE_DEPTH } from './aggregate.ts'
+import { withChains, withRoutes } from './inbound-routes.ts'
 import { TRUST_BUNDLE_SECRET, TypeUrl } from './proto.ts'
 import type { ClusterResource } from './resources/cluster.ts'
 import type { EndpointsResource } from './resources/endpoints.ts'
+import type { InboundResource } from './resources/inbound.ts'
 import { labelOf } from './resources/index.ts'
 import type { ListenerResource } from './resources/listener.ts'
 import type { Held } from './subscription.ts'
@@ -239,9 +241,35 @@ export class WatchGraph {
     const inbound = new Map<string, InboundSpec>()
     for (const name of this.#inbound) {
       const known = this.#known<ListenerResource>(TypeUrl.listener, name)
-      if (known.kind === 'held' && known.value.kind === 'inbound') inbound.set(name, known.value.spec)
+      if (known.kind !== 'held' || known.value.kind !== 'inbound') continue
+      const spec = this.#inboundSpec(known.value) ?? this.#snapshot.inbound.get(name)
+      if (spec !== undefined) inbound.set(name, spec)
     }
     return inbound
+  }
+
+  /** undefined = its routes have not come yet. */
+  #inboundSpec({ spec, routing, chains }: InboundResource): InboundSpec | undefined {
+    if (chains.length === 0) return this.#routed(spec, routing)
+    const complete = chains.map((chain) => this.#routed(chain.spec, chain.routing))
+    if (!complete.every((made) => made !== undefined)) return undefined
+    return withChains(
+      spec,
+      chains.map(({ match }) => match),
+      complete,
+    )
+  }
+
+  #routed(spec: InboundSpec, routing: InboundResource['routing']): InboundSpec | undefined {
+    if (routing === null) return spec
+    const { routes, filters } = routing
+    if ('inline' in routes) return withRoutes(spec, routes.inline, filters)
+    const table = this.#known<RouteTable>(TypeUrl.route, routes.rds)
+    if (table.kind === 'held') return withRoutes(spec, table.value, filters)
+    // A36: without routes all requests are refused; refused ones leave those of before in force.
+    return table.kind === 'pending' || this.#snapshot.inbound.has(spec.name)
+      ? undefined
+      : withRoutes(spec, this.#emptyTable(routes.rds), filters)
   }
 
   #publish(inbound: ReadonlyMap<string, InboundSpec>): Snapshot | null {

@@ -7,32 +7,67 @@ import {
 } from '../../gen/envoy/config/listener/v3/listener_components_pb.js'
 import type { Listener } from '../../gen/envoy/config/listener/v3/listener_pb.js'
 import { type RouteConfiguration, RouteConfigurationSchema } from '../../gen/envoy/config/route/v3/route_pb.js'
-import { HttpConnectionManagerSchema } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import {
+  type HttpConnectionManager,
+  HttpConnectionManagerSchema,
+} from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { RawBufferSchema } from '../../gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js'
 import { DownstreamTlsContextSchema } from '../../gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
 import { InboundPolicySchema } from '../../gen/inmesh/v1/extensions_pb.js'
-import type { InboundFaultSpec, InboundSpec, RateLimitSpec, RbacSpec } from '../../model/inbound.ts'
+import type {
+  ChainMatch,
+  InboundFaultSpec,
+  InboundRoutes,
+  InboundSpec,
+  RateLimitSpec,
+  RbacSpec,
+} from '../../model/inbound.ts'
+import type { RouteTable } from '../../model/route.ts'
 import { MetadataKey } from '../proto.ts'
 import { socketAddress } from './address.ts'
 import { holds, typeNameOf, unpack } from './any.ts'
+import { requireAds } from './config-source.ts'
 import { Field, names } from './field.ts'
 import { checkManager, httpFilters } from './http-filters.ts'
+import { chainMatches } from './inbound-chains.ts'
 import { inboundExtras } from './inbound-policy.ts'
 import { localRateLimit } from './local-rate-limit.ts'
 import { typedMetadata } from './metadata.ts'
 import { checkServerContext } from './provider-tls.ts'
 import { rbacSpec } from './rbac.ts'
+import { routeTable } from './route.ts'
 import { peerIds } from './tls.ts'
+
+/** Routes of a server before they are there. */
+export interface InboundRouting {
+  readonly routes: { readonly rds: string } | { readonly inline: RouteTable }
+  readonly filters: InboundRoutes['filters']
+}
+
+export interface InboundResource {
+  readonly spec: InboundSpec
+  readonly routing: InboundRouting | null
+  /** Rules that differ by connection; empty = those above are for all. */
+  readonly chains: readonly InboundChainResource[]
+}
+
+export interface InboundChainResource {
+  readonly match: ChainMatch | null
+  readonly spec: InboundSpec
+  readonly routing: InboundRouting | null
+}
 
 /**
  * A server's listener (gRFC A36, in inmesh's and in istiod's shape): a chain with TLS, one without, or both, which
  * must enforce the same: STRICT, DISABLE, PERMISSIVE.
  */
-export function inboundSpec(field: Field, message: Listener): InboundSpec {
+export function inboundResource(field: Field, message: Listener): InboundResource {
   checkAddress(field, message)
   const chains = message.filterChains.map((chain, i) => ({ chain, at: field.at('filter_chains').index(i) }))
   if (message.defaultFilterChain !== undefined)
     chains.push({ chain: message.defaultFilterChain, at: field.at('default_filter_chain') })
+  if (field.dialect.providers !== null && chains.some(({ chain }) => differs(chain)))
+    return byConnection(field, message)
   let tls: ChainRules | undefined
   let plaintext: ChainRules | undefined
   for (const { chain, at } of chains) {
@@ -54,7 +89,7 @@ export function inboundSpec(field: Field, message: Listener): InboundSpec {
     at.at('typed_filter_metadata').index(MetadataKey.inbound),
     typedMetadata(at, message.metadata, MetadataKey.inbound, InboundPolicySchema),
   )
-  return {
+  const spec: InboundSpec = {
     ...extras,
     name: message.name,
     tlsMode,
@@ -62,6 +97,40 @@ export function inboundSpec(field: Field, message: Listener): InboundSpec {
     rateLimits: [...rules.rateLimits, ...extras.rateLimits],
     faults: [...rules.faults, ...extras.faults],
   }
+  return { spec, routing: rules.routing, chains: [] }
+}
+
+/** Whether a chain is for some connections only, by more than TLS. */
+function differs({ filterChainMatch: match }: FilterChain): boolean {
+  if (match === undefined) return false
+  const narrowed = new Field()
+  narrowed.onlyReads(FilterChainMatchSchema, match, names('transport_protocol'))
+  return narrowed.warnings.length > 0
+}
+
+/** Chains by the addresses of connections (gRFC A36). */
+function byConnection(field: Field, message: Listener): InboundResource {
+  const common = { ...inboundExtras(field, undefined), name: message.name }
+  const chains: InboundChainResource[] = []
+  const taken = new Set<string>()
+  const add = (chain: FilterChain, at: Field, matches: readonly (ChainMatch | null)[]) => {
+    at.onlyReads(FilterChainSchema, chain, names('filter_chain_match filters transport_socket name metadata'))
+    const secure = isMutualTls(at.at('transport_socket'), chain)
+    const { rbac, rateLimits, faults, routing } = chainRules(at, chain)
+    const spec: InboundSpec = { ...common, tlsMode: secure ? 'STRICT' : 'DISABLE', rbac, rateLimits, faults }
+    for (const match of matches) {
+      const key = JSON.stringify(match)
+      if (taken.has(key)) at.at('filter_chain_match').fail('is the same as that of another chain')
+      taken.add(key)
+      chains.push({ match, spec, routing })
+    }
+  }
+  field.at('filter_chains').map(message.filterChains, (chain, at) => {
+    add(chain, at, chainMatches(at.at('filter_chain_match'), chain.filterChainMatch))
+  })
+  if (message.defaultFilterChain !== undefined)
+    add(message.defaultFilterChain, field.at('default_filter_chain'), [null])
+  return { spec: { ...common, tlsMode: 'STRICT', rbac: [] }, routing: null, chains }
 }
 
 /** The address must be the one in the name (`.../IP:PORT`), so that rules never guard the wrong port. */
@@ -127,6 +196,7 @@ interface ChainRules {
   readonly rbac: readonly RbacSpec[]
   readonly rateLimits: readonly RateLimitSpec[]
   readonly faults: readonly InboundFaultSpec[]
+  readonly routing: InboundRouting | null
 }
 
 /** The one network filter is an HttpConnectionManager; its filters, each kind in order. */
@@ -138,10 +208,14 @@ function chainRules(field: Field, chain: FilterChain): ChainRules {
   const here = at.index(0).at('typed_config')
   const manager = unpack(here, config, HttpConnectionManagerSchema)
   checkManager(here, manager)
-  const routes = manager.routeSpecifier
-  if (routes.case !== 'routeConfig') return here.at('route_config').fail('is missing: inbound routes must be inline')
-  checkRoutes(here.at('route_config'), routes.value)
-  const rules = { rbac: [] as RbacSpec[], rateLimits: [] as RateLimitSpec[], faults: [] as InboundFaultSpec[] }
+  const routes = routesOf(here, manager)
+  const filters: { name: string; rules: RbacSpec | null }[] = []
+  const rules = {
+    rbac: [] as RbacSpec[],
+    rateLimits: [] as RateLimitSpec[],
+    faults: [] as InboundFaultSpec[],
+    routing: routes === null ? null : { routes, filters },
+  }
   for (const [i, f] of httpFilters(here, manager.httpFilters, 'server').entries()) {
     const at = here
       .at('http_filters')
@@ -149,6 +223,7 @@ function chainRules(field: Field, chain: FilterChain): ChainRules {
       .at('typed_config')
     if (f.rbac !== undefined) {
       const spec = rbacSpec(at, f.name, f.rbac)
+      filters.push({ name: f.name, rules: spec })
       if (spec !== null) rules.rbac.push(spec)
     } else if (f.rateLimit !== undefined) {
       const spec = localRateLimit(at, f.name, f.rateLimit)
@@ -160,6 +235,21 @@ function chainRules(field: Field, chain: FilterChain): ChainRules {
     }
   }
   return rules
+}
+
+/** null = inmesh's own control plane, whose routes decide nothing. */
+function routesOf(field: Field, manager: HttpConnectionManager): InboundRouting['routes'] | null {
+  const { routeSpecifier: routes } = manager
+  if (field.dialect.providers === null) {
+    if (routes.case !== 'routeConfig') return field.at('route_config').fail('is missing: inbound routes must be inline')
+    checkRoutes(field.at('route_config'), routes.value)
+    return null
+  }
+  if (routes.case === 'routeConfig') return { inline: routeTable(routes.value, field.at('route_config')) }
+  if (routes.case !== 'rds') return field.fail('needs rds or route_config')
+  requireAds(field.at('rds.config_source'), routes.value.configSource)
+  if (routes.value.routeConfigName === '') field.at('rds.route_config_name').fail('is missing')
+  return { rds: routes.value.routeConfigName }
 }
 
 /**

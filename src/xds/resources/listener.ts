@@ -4,7 +4,6 @@ import {
   type HttpConnectionManager,
   HttpConnectionManagerSchema,
 } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
-import type { InboundSpec } from '../../model/inbound.ts'
 import type { FaultSpec, RouteTable } from '../../model/route.ts'
 import { TypeUrl } from '../proto.ts'
 import { unpack } from './any.ts'
@@ -12,7 +11,7 @@ import { requireAds, snake } from './config-source.ts'
 import { limitMs } from './duration.ts'
 import { type Field, names } from './field.ts'
 import { checkManager, httpFilters } from './http-filters.ts'
-import { inboundSpec } from './inbound.ts'
+import { type InboundResource, inboundResource } from './inbound.ts'
 import { resourceType } from './resource-type.ts'
 import { routeTable } from './route.ts'
 
@@ -26,7 +25,7 @@ export type ListenerResource =
       /** Of routes that say nothing about time (gRFC A31), ms; Infinity = none. */
       readonly maxStreamMs: number
     }
-  | { readonly kind: 'inbound'; readonly spec: InboundSpec }
+  | ({ readonly kind: 'inbound' } & InboundResource)
 
 /** LDS. With `api_listener` it is for clients (gRFC A27), else for servers (A36). */
 export const listenerType = resourceType({
@@ -47,7 +46,7 @@ const fields =
 function listener(message: Listener, field: Field): ListenerResource {
   if (message.listenerFilters.length > 0) field.at('listener_filters').fail('not supported')
   field.onlyReads(ListenerSchema, message, fields)
-  if (message.apiListener === undefined) return { kind: 'inbound', spec: inboundSpec(field, message) }
+  if (message.apiListener === undefined) return { kind: 'inbound', ...inboundResource(field, message) }
   const at = field.at('api_listener.api_listener')
   const manager = unpack(at, message.apiListener.apiListener, HttpConnectionManagerSchema)
   checkManager(at, manager)

@@ -39,7 +39,7 @@ import { type Field, names } from './field.ts'
 import { editFields, headerEdits, joinEdits } from './header-edits.ts'
 import { hedgeSpec } from './hedge.ts'
 import { typedMetadata } from './metadata.ts'
-import { type FilterOverrides, filterOverrides } from './per-filter-config.ts'
+import { type FilterOverrides, filterOverrides, joinOverrides } from './per-filter-config.ts'
 import { resourceType } from './resource-type.ts'
 import { retrySpec } from './retry.ts'
 import { hashPolicies } from './route-hash.ts'
@@ -96,7 +96,7 @@ function virtualHost(field: Field, host: WireVirtualHost, taken: Set<string>, ta
   const level: Level = {
     ...table,
     edits: [headerEdits(field, host), ...table.edits],
-    overrides: { ...table.overrides, ...cors, ...filterOverrides(field, host.typedPerFilterConfig) },
+    overrides: joinOverrides({ ...table.overrides, ...cors }, filterOverrides(field, host.typedPerFilterConfig)),
     mirrors:
       host.requestMirrorPolicies.length === 0
         ? table.mirrors
@@ -133,7 +133,7 @@ function route(field: Field, message: Route, host: Level): RouteSpec {
   const ours = typedMetadata(field.at('metadata'), message.metadata, MetadataKey.route, RoutePolicySchema)
   const decidedBy: Record<string, string> = { ...ours?.decidedBy }
   if (ours !== undefined && ours.notes.length > 0) decidedBy.note = ours.notes.join('; ')
-  const overrides = { ...host.overrides, ...filterOverrides(field, message.typedPerFilterConfig) }
+  const overrides = joinOverrides(host.overrides, filterOverrides(field, message.typedPerFilterConfig))
   const levels = [headerEdits(field, message), ...host.edits]
   if (host.mostSpecificLast) levels.reverse()
   const edits = joinEdits(...levels)
@@ -146,6 +146,7 @@ function route(field: Field, message: Route, host: Level): RouteSpec {
     headers: edits,
     cors: overrides.cors ?? null,
     fault: overrides.fault ?? null,
+    ...(overrides.rbac === undefined ? {} : { rbac: overrides.rbac }),
   }
   const local = (action: RouteAction): RouteSpec => ({
     ...common,
@@ -162,8 +163,10 @@ function route(field: Field, message: Route, host: Level): RouteSpec {
       return local({ kind: 'redirect', redirect: redirect(field.at('redirect'), message.action.value) })
     case 'nonForwardingAction':
       // gRFC A36: an action for servers makes calls that match it fail; it does not refuse the resource.
-      field.at('non_forwarding_action').warn('is for servers; calls that match it are answered with 503')
-      return local({ kind: 'direct', status: 503, body: '' })
+      // It is no mistake: servers and clients may share a table.
+      if (field.dialect.providers === null)
+        field.at('non_forwarding_action').warn('is for servers; calls that match it are answered with 503')
+      return { ...local({ kind: 'direct', status: 503, body: '' }), served: true }
     case undefined:
       return field.fail('needs an action')
     default:
