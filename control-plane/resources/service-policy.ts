@@ -72,6 +72,19 @@ const weightedRoundRobin = z.strictObject({
     .describe('Utilization that errors per request count as. Default 1.'),
 })
 
+const stickySession = z.strictObject({
+  cookie: z
+    .string()
+    .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/, 'is not a name of a cookie')
+    .describe('Its value names the host.'),
+  ttlMs: wait.default(0).describe('0 = until the caller forgets it.'),
+  path: z
+    .string()
+    .regex(/^\/[ -:<-~]*$/, 'must begin with "/", without ";"')
+    .optional()
+    .describe('Default: every path.'),
+})
+
 const coalesce = z.strictObject({
   varyHeaders: z
     .array(headerName)
@@ -114,6 +127,11 @@ const schema = z.strictObject({
   weightedRoundRobin: weightedRoundRobin
     .optional()
     .describe('Numbers of WEIGHTED_ROUND_ROBIN, whoever chooses it (docs/load-reports.md).'),
+  stickySession: stickySession
+    .optional()
+    .describe(
+      'Callers that send back a cookie stay with the host that answered first, while it is well. Off by default.',
+    ),
   http2: z.boolean().optional().describe('HTTP/2 to this service. Default false: it costs more CPU.'),
   maxReplayBytes: bytes.optional().describe('Request bodies up to this size are kept to be sent again. Default 65536.'),
   mirrorCompare: z

@@ -25,7 +25,7 @@ import { duration, type Fields, pack } from './encode.ts'
 import { stringMatcher } from './matchers.ts'
 import type { Answer, PlannedActions } from './route-plan.ts'
 
-type RouteInit = Fields<typeof RouteSchema>
+export type RouteInit = Fields<typeof RouteSchema>
 type ActionInit = Fields<typeof RouteActionSchema>
 
 /** Names of the filters whose rules stand on routes. */

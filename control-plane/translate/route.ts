@@ -27,6 +27,7 @@ import {
 } from './route-plan.ts'
 import { planRoutes } from './routing.ts'
 import { compareText } from './rule.ts'
+import { sessionConfig } from './sticky-session.ts'
 import type { ClientClass, ClientView } from './types.ts'
 
 type RouteInit = Fields<typeof RouteSchema>
@@ -104,7 +105,7 @@ function routeActions(plan: RoutePlan, clientClass: ClientClass): RouteInit {
   }
   return {
     action: plan.answer === null ? { case: 'route', value: action(plan, clientClass, actions) } : answer(plan.answer),
-    typedPerFilterConfig: filterConfigs(actions),
+    typedPerFilterConfig: { ...filterConfigs(actions), ...sessionConfig(plan.extras.stickySession) },
     ...editLists(actions.headers),
     metadata: metadata(plan),
   }

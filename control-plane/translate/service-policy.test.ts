@@ -7,6 +7,7 @@ import { HttpProtocolOptionsSchema } from '../../src/gen/envoy/extensions/upstre
 import { ClusterPolicySchema, RoutePolicySchema } from '../../src/gen/inmesh/v1/extensions_pb.js'
 import { TypeUrl } from '../../src/xds/proto.ts'
 import { clusterType } from '../../src/xds/resources/cluster.ts'
+import { routeType } from '../../src/xds/resources/route.ts'
 import { parseDocuments, validateBatch } from '../resources/index.ts'
 import { clientOf, endpointOf, Mesh } from './testing/mesh.ts'
 
@@ -57,6 +58,19 @@ describe('what a ServicePolicy adds to routes', () => {
       coalesce: 'ServicePolicy/default/payments',
       timeout: 'default',
     })
+  })
+
+  it('sessions by a cookie that names the host, as Envoy has them; for clients of inmesh', () => {
+    const yaml = policy('stickySession: { cookie: seat, ttlMs: 60000, path: /shop }')
+    const route = (clientClass: 'inmesh' | 'grpc') => {
+      const resource = meshOf(yaml).translation.resolve(TypeUrl.route, name, clientOf('orders', { clientClass }))!
+      return routeType.decode(fromBinary(AnySchema, resource.any).value).value.virtualHosts[0]!.routes[0]!
+    }
+    expect(route('inmesh')).toMatchObject({
+      session: { cookie: 'seat', ttlMs: 60_000, path: '/shop' },
+      decidedBy: { session: 'ServicePolicy/default/payments' },
+    })
+    expect(route('grpc').session).toBeUndefined()
   })
 
   it('a breaker of the route instead of the service', () => {

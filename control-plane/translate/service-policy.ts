@@ -12,19 +12,22 @@ const maxRecovery = 30_000
 /** What a ServicePolicy adds to every route of its service. */
 export interface RouteExtras {
   readonly message: MessageInitShape<typeof RoutePolicySchema>
+  /** For a filter of the route; undefined = none. */
+  readonly stickySession: ServicePolicySpec['stickySession']
   /** For the mirrors of the route. */
   readonly mirrorCompare: boolean
   /** For decided_by. */
   readonly decidedBy: Readonly<Record<string, string>>
 }
 
-export const noRouteExtras: RouteExtras = { message: {}, mirrorCompare: false, decidedBy: {} }
+export const noRouteExtras: RouteExtras = { message: {}, stickySession: undefined, mirrorCompare: false, decidedBy: {} }
 
 /** The parts of a route that only ServicePolicy speaks about. */
 export function routeExtras(index: MeshIndex, host: string): RouteExtras {
   const rule = index.servicePolicy(host)
   if (rule === undefined) return noRouteExtras
   const { hedging, coalesce, priority, retryNonIdempotent, maxReplayBytes, breakerScope, mirrorCompare } = rule.spec
+  const { stickySession } = rule.spec
   const message: MessageInitShape<typeof RoutePolicySchema> = {
     ...(retryNonIdempotent === undefined ? {} : { retryNonIdempotent }),
     ...(hedging === undefined
@@ -43,8 +46,11 @@ export function routeExtras(index: MeshIndex, host: string): RouteExtras {
   }
   return {
     message,
+    stickySession,
     mirrorCompare: mirrorCompare ?? false,
-    decidedBy: Object.fromEntries(Object.keys(message).map((part) => [part, rule.name])),
+    decidedBy: Object.fromEntries(
+      [...Object.keys(message), ...(stickySession === undefined ? [] : ['session'])].map((part) => [part, rule.name]),
+    ),
   }
 }
 

@@ -6,6 +6,7 @@ import type { ClusterRuntime } from './cluster.ts'
 import type { CallEvents } from './events.ts'
 import type { Exchange } from './exchange.ts'
 import { HedgeTimer } from './hedge.ts'
+import type { HostRuntime } from './host.ts'
 import { Kind, kindFacts } from './outcome.ts'
 import { override } from './overrides.ts'
 import { HOLD } from './policy.ts'
@@ -62,6 +63,8 @@ export class Call extends TimerNode {
   live = 0
   /** Of the request, for consistent hashing; null = none. */
   hash: Hash64 | null = null
+  /** The host that its session belongs to; null = none. */
+  seat: HostRuntime | null = null
   /** Header edits of the app's hooks, null = remove; null map = none. */
   appHeaders: Map<string, string | null> | null = null
   /** Set-Cookie lines that the caller gets (hash policy); null = none. */
@@ -188,6 +191,7 @@ export class Call extends TimerNode {
       return
     }
     if (route.hash !== null) this.hash = route.hash.hash(this)
+    if (route.session !== null) this.seat = route.session.hostOf(this)
     cluster.budget.deposit(now)
     route.mirror?.start(this, now)
     if (this.holdMs > 0) {

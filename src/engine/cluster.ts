@@ -17,6 +17,7 @@ import { Kind } from './outcome.ts'
 import { Outlier } from './outlier.ts'
 import type { Policy } from './policy.ts'
 import type { TimerWheel } from './time.ts'
+import { tried } from './tried.ts'
 
 /** What the engine's parts share. */
 export interface ClusterEnv {
@@ -127,6 +128,7 @@ export class ClusterRuntime {
    * @returns null = no usable host
    */
   pick(call: Call, latest: Attempt | null, now: number): HostRuntime | null {
+    if (call.seat !== null && this.seats(call.seat, latest, now)) return call.seat
     if (this.changes > 0 || now >= this.wakesAt) return this.pickAmidChange(call, latest, now)
     return this.choose(call, latest, now)
   }
@@ -154,6 +156,12 @@ export class ClusterRuntime {
   /** Monotonic ms. */
   now(): number {
     return this.env.clock.now()
+  }
+
+  /** @param address "IP:port", "[IPv6]:port" */
+  hostAt(address: string): HostRuntime | undefined {
+    const colon = address.lastIndexOf(':')
+    return this.known.get(`${address.slice(0, colon).replace(/^\[|\]$/g, '')}|${address.slice(colon + 1)}`)
   }
 
   /** Also those that left with attempts in flight. */
@@ -300,6 +308,12 @@ export class ClusterRuntime {
   private changed(now: number): void {
     if (this.hosts.length > LARGE) this.changes++
     else this.rebuild(now)
+  }
+
+  /** A session's host is taken while it is well, also where its registry would give it to nobody else. */
+  private seats(host: HostRuntime, latest: Attempt | null, now: number): boolean {
+    if (host.gone || host.ejectedUntil !== 0 || host.checkFailed || host.backedOffUntil > now) return false
+    return this.spec.sessionHosts.includes(host.spec.health) && (latest === null || !tried(latest, host))
   }
 
   private choose(call: Call, latest: Attempt | null, now: number): HostRuntime | null {

@@ -16,6 +16,7 @@ import { grpcStatusOf, noClusterWith, Rejection } from './rejection.ts'
 import { compileRetry } from './retry-policy.ts'
 import type { Mirror, Target } from './route.ts'
 import { compileResponseEdits, compileRouteEdits } from './route-edits.ts'
+import { Session } from './session.ts'
 
 /** What stands behind the name of a cluster now; undefined = no such cluster. */
 export type ClusterOf = (name: string) => ClusterRuntime | undefined
@@ -93,7 +94,7 @@ function compileForward(
     const mirror = compileMirror(spec, destination, clusterOf, (c) => gates({ ...spec, breaker: null }, c, null, null))
     return targetOf(spec, destination, cluster, { cors, fault, mirror, hooks: hooksOf(destination.name) })
   })
-  const draw = compileWeights(clusters, targets)
+  const draw = bySession(spec, clusters, targets, compileWeights(clusters, targets))
   const choices = () => clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name }))
   if (cors === null) return { draw, choices }
   const preflight = (view: RequestView): Target | null => {
@@ -119,6 +120,19 @@ function compileWeights(clusters: readonly WeightedCluster[], targets: readonly 
     while (sums[i]! <= at) i++
     return targets[i]!
   }
+}
+
+/** A session stays with its destination, too (gRFC A60). */
+function bySession(
+  spec: RouteSpec,
+  clusters: readonly WeightedCluster[],
+  targets: readonly Target[],
+  draw: Draw,
+): Draw {
+  if (spec.session == null || clusters.length === 1) return draw
+  const session = new Session(spec.session)
+  const byName = new Map(clusters.map(({ name }, i) => [name, targets[i]!]))
+  return (view, random) => byName.get(session.seatOf(view)?.cluster ?? '') ?? draw(view, random)
 }
 
 function targetOf(
@@ -148,6 +162,7 @@ function targetOf(
     tryTimeoutMs: tryTimeoutOf(spec),
     retry: spec.retry === null || spec.retry.numRetries === 0 ? null : compileRetry(spec.retry),
     hash: compileHash(spec.hash),
+    session: spec.session == null ? null : new Session(spec.session),
     hedge,
     mirror,
     edits: compileRouteEdits(spec, destination, cors),

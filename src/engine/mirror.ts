@@ -80,6 +80,7 @@ function shadowRoute(
     tryTimeoutMs: Number.POSITIVE_INFINITY,
     retry: null,
     hash: compileHash(spec.hash),
+    session: null,
     hedge: null,
     mirror: null,
     classifier: null,

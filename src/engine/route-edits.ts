@@ -7,6 +7,7 @@ import type { FormatView, ResponseHeaders } from './format.ts'
 import { compileCookies } from './hash-policy.ts'
 import { compilePathRewrite } from './path-rewrite.ts'
 import type { ResponseEdits, RouteEdits } from './route.ts'
+import { compileSessionCookie } from './session.ts'
 
 /** For edits whose values are all fixed: nobody looks. */
 const nothing = Object.freeze({}) as FormatView
@@ -22,7 +23,8 @@ export function compileRouteEdits(
   const authority = cluster?.authority ?? rewrite?.authority ?? null
   const requested = both(cluster?.headers?.request, spec.headers?.request)
   // CORS has the last word: what the peer said of origins is not what the route says.
-  const own = joinResponseEdits(compileResponseEdits(spec, cluster), compileCookies(spec.hash))
+  const cookies = joinResponseEdits(compileCookies(spec.hash), compileSessionCookie(spec.session))
+  const own = joinResponseEdits(compileResponseEdits(spec, cluster), cookies)
   const response = joinResponseEdits(own, cors?.response ?? null)
   if (path === same && authority === null && requested.length === 0 && response === null) return null
   const edits = compileEdits(requested)

@@ -9,6 +9,7 @@ import type { Hedge } from './hedge.ts'
 import type { Policy } from './policy.ts'
 import type { Rejection } from './rejection.ts'
 import type { RetryPolicy } from './retry-policy.ts'
+import type { Session } from './session.ts'
 
 /** A route to one cluster, compiled: what a call needs, and nothing to look up. Immutable. */
 export interface Route {
@@ -28,6 +29,8 @@ export interface Route {
   readonly hedge: Hedge | null
   /** What makes `call.hash`; null = the cluster asks for none. */
   readonly hash: HashPolicy | null
+  /** Finds the host that a call's session belongs to; null = calls have no sessions. */
+  readonly session: Session | null
   /** Copies that go elsewhere; told after the gates, before the first attempt. null = none. */
   readonly mirror: Mirror | null
   /** What transports change in requests and answers; null = nothing. */

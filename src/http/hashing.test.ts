@@ -89,3 +89,19 @@ describe('calls that are hashed', () => {
     expect((await call(dispatcher, 'http://shop/')).headers['set-cookie']).toBeUndefined()
   })
 })
+
+describe('calls with a session', () => {
+  it('stay with the host that the cookie of the first answer names', async () => {
+    const session = { cookie: 'seat', ttlMs: 0, path: '' }
+    const made = meshClient({ shop: { endpoints: ports, route: { session } } })
+    closing.push(() => made.close())
+    const first = await call(made.dispatcher, 'http://shop/')
+    const [line] = [first.headers['set-cookie']].flat()
+    const seat = `127.0.0.1:${first.text};outbound|80||shop.default.svc.cluster.local`
+    expect(line).toBe(`seat=${Buffer.from(seat).toString('base64')}; HttpOnly`)
+    const headers = { cookie: line!.split(';')[0]! }
+    const again = await hosts(12, () => call(made.dispatcher, 'http://shop/', { headers }))
+    expect([...again]).toEqual([first.text])
+    expect((await call(made.dispatcher, 'http://shop/', { headers })).headers['set-cookie']).toBeUndefined()
+  })
+})

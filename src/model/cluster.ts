@@ -26,6 +26,8 @@ export interface ClusterSpec {
   readonly panicThresholdPercent: number
   readonly priorities: PrioritySpec
   readonly healthChecks: readonly HealthCheckSpec[]
+  /** Hosts in these states are taken where a session names them (Envoy override_host_status). */
+  readonly sessionHosts: readonly HealthStatus[]
   /** What becomes of calls is counted and reported to the control plane (LRS); null = nobody wants to know. */
   readonly loadReporting: LoadReportingSpec | null
   /** What is spoken on connections; h2 costs about 1.6 times as much CPU. */
@@ -288,6 +290,7 @@ export const clusterDefaults = {
     routingEnabledPercent: 100,
   },
   healthChecks: [],
+  sessionHosts: ['HEALTHY'],
   loadReporting: null,
   protocol: 'http1',
   decidedBy: {},

@@ -45,6 +45,8 @@ export interface RouteSpec {
   readonly rbac?: Readonly<Record<string, RbacSpec | null>>
   /** The route says nothing about time, so that its listener may (gRFC A31). */
   readonly timeUnsaid?: true
+  /** Sessions stay with the host that answered first; null = they do not; absent = as the listener says. */
+  readonly session?: SessionSpec | null | undefined
   /** Error-rate breaker of this route alone, besides the cluster's. */
   readonly breaker: BreakerSpec | null
   /** Identical GETs that are under way at the same time share one answer. null = off, the default. */
@@ -220,6 +222,15 @@ export interface HedgeSpec {
   readonly maxHedges: number
   /** A per-try timeout starts the next try and lets the late one go on (Envoy hedge_on_per_try_timeout). */
   readonly onTryTimeout: boolean
+}
+
+/** Envoy stateful_session with a cookie that names the host (gRFC A55). */
+export interface SessionSpec {
+  readonly cookie: string
+  /** 0 = until the client forgets it. */
+  readonly ttlMs: number
+  /** Requests for other paths have nothing to do with it; '' = all of them. */
+  readonly path: string
 }
 
 export interface CoalesceSpec {

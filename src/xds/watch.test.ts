@@ -18,7 +18,9 @@ import { ListenerSchema } from '../gen/envoy/config/listener/v3/listener_pb.js'
 import type { RouteActionSchema } from '../gen/envoy/config/route/v3/route_components_pb.js'
 import { RouteConfigurationSchema } from '../gen/envoy/config/route/v3/route_pb.js'
 import { HTTPFaultSchema } from '../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
+import { StatefulSessionSchema } from '../gen/envoy/extensions/filters/http/stateful_session/v3/stateful_session_pb.js'
 import { HttpConnectionManagerSchema } from '../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
+import { CookieBasedSessionStateSchema } from '../gen/envoy/extensions/http/stateful_session/cookie/v3/cookie_pb.js'
 import { DiscoveryResponseSchema } from '../gen/envoy/service/discovery/v3/discovery_pb.js'
 import type { Snapshot } from '../model/snapshot.ts'
 import { TypeUrl } from './proto.ts'
@@ -137,6 +139,21 @@ describe('what the process dials', () => {
     action.value.requestMirrorPolicies = [{ cluster: 'shadow' }]
     mesh.respond(TypeUrl.route, 'v1', [anyOf(RouteConfigurationSchema, table)])
     expect(mesh.asked(TypeUrl.cluster)).toEqual(['c1', 'shadow'])
+  })
+
+  it('has the sessions of its listener on routes that say nothing about them', () => {
+    const state = anyOf(CookieBasedSessionStateSchema, { cookie: { name: 'seat' } })
+    const session = anyOf(StatefulSessionSchema, { sessionState: { name: 'x', typedConfig: state } })
+    const manager = anyOf(HttpConnectionManagerSchema, {
+      routeSpecifier: { case: 'rds', value: { routeConfigName: 'r', configSource: ads } },
+      httpFilters: [{ name: 'session', configType: { case: 'typedConfig', value: session } }, routerFilter],
+    })
+    const seated = anyOf(ListenerSchema, { name: 'payments', apiListener: { apiListener: manager } })
+    mesh.serve('v1', 'c1')
+    expect(mesh.snapshot.listeners.get('payments')?.routes.virtualHosts[0]?.routes[0]?.session).toBeUndefined()
+    mesh.respond(TypeUrl.listener, 'v2', [seated])
+    const { routes } = mesh.snapshot.listeners.get('payments')!
+    expect(routes.virtualHosts[0]?.routes[0]?.session).toEqual({ cookie: 'seat', ttlMs: 0, path: '' })
   })
 
   it('has the fault of its listener on routes that say nothing about faults', () => {

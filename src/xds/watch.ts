@@ -1,6 +1,6 @@
 import type { ClusterSpec } from '../model/cluster.ts'
 import type { InboundSpec } from '../model/inbound.ts'
-import { type FaultSpec, type RouteSpec, type RouteTable, routeDefaults } from '../model/route.ts'
+import { type FaultSpec, type RouteSpec, type RouteTable, routeDefaults, type SessionSpec } from '../model/route.ts'
 import { emptySnapshot, type ListenerSpec, type Snapshot, type TrustBundles } from '../model/snapshot.ts'
 import { MAX_AGGREGATE_DEPTH } from './aggregate.ts'
 import { withChains, withRoutes } from './inbound-routes.ts'
@@ -140,8 +140,8 @@ export class WatchGraph {
     if (listener.kind === 'pending') watched.problem = `waiting for Listener ${name}`
     if (listener.kind !== 'held') return listener
     if (listener.value.kind !== 'client') return { kind: 'rejected', error: `Listener ${name}: has no api_listener` }
-    const { routes, fault, maxStreamMs } = listener.value
-    const complete = (table: RouteTable) => withMaxStream(withFault(table, fault), maxStreamMs)
+    const { routes, fault, session, maxStreamMs } = listener.value
+    const complete = (table: RouteTable) => withMaxStream(withSession(withFault(table, fault), session), maxStreamMs)
     if ('inline' in routes) return { kind: 'held', value: complete(routes.inline) }
     const table = this.#known<RouteTable>(TypeUrl.route, routes.rds)
     if (table.kind === 'pending') watched.problem = `waiting for RouteConfiguration ${routes.rds}`
@@ -362,6 +362,24 @@ function withFault(table: RouteTable, fault: FaultSpec | null): RouteTable {
     virtualHosts: table.virtualHosts.map((host) => ({
       ...host,
       routes: host.routes.map((route) => ({ ...route, fault: route.fault ?? fault })),
+    })),
+  }
+  known.set(table, made)
+  return made
+}
+
+const seated = new WeakMap<SessionSpec, WeakMap<RouteTable, RouteTable>>()
+
+/** The table with its listener's sessions on routes that say nothing about them. One object for each pair. */
+function withSession(table: RouteTable, session: SessionSpec | null): RouteTable {
+  if (session === null) return table
+  const known = seated.get(session) ?? new WeakMap<RouteTable, RouteTable>()
+  seated.set(session, known)
+  const made = known.get(table) ?? {
+    ...table,
+    virtualHosts: table.virtualHosts.map((host) => ({
+      ...host,
+      routes: host.routes.map((route) => (route.session === undefined ? { ...route, session } : route)),
     })),
   }
   known.set(table, made)

@@ -31,6 +31,7 @@ export function routePolicies(spec: RouteSpec): ExplainedPolicy[] {
     ['fault', fault === null ? null : faultWords(fault), 'fault'],
     ...spec.mirrors.map((mirror): Entry => ['mirror', mirrorWords(mirror), 'mirrors']),
     ['hash', hash.length === 0 ? null : hash.map(hashWords).join(', then '), 'hash'],
+    ['session', spec.session == null ? null : `the host that cookie ${spec.session.cookie} names`, 'session'],
     [
       'cors',
       cors === null ? null : `${cors.allowOrigins.length} origins, methods ${cors.allowMethods || 'none'}`,

@@ -1,11 +1,18 @@
 import { type Cluster, ClusterSchema } from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
+import { HealthStatus as WireHealth } from '../../gen/envoy/config/core/v3/health_check_pb.js'
 import { HttpProtocolOptionsSchema as CommonOptionsSchema } from '../../gen/envoy/config/core/v3/protocol_pb.js'
 import {
   type HttpProtocolOptions,
   HttpProtocolOptionsSchema,
 } from '../../gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js'
 import { type ClusterPolicy, ClusterPolicySchema, type RetryBudget } from '../../gen/inmesh/v1/extensions_pb.js'
-import { type ClusterSpec, clusterDefaults, type OutlierSpec, type RetryBudgetSpec } from '../../model/cluster.ts'
+import {
+  type ClusterSpec,
+  clusterDefaults,
+  type HealthStatus,
+  type OutlierSpec,
+  type RetryBudgetSpec,
+} from '../../model/cluster.ts'
 import { MetadataKey, TypeUrl } from '../proto.ts'
 import { typeUrlOf, unpack } from './any.ts'
 import { discovery } from './discovery.ts'
@@ -106,11 +113,24 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
         message.commonLbConfig?.healthyPanicThreshold?.value ?? 0,
       ),
       healthChecks: healthChecks(field.at('health_checks'), message.healthChecks),
+      sessionHosts: sessionHosts(message.commonLbConfig?.overrideHostStatus?.statuses),
       loadReporting: loadReporting(field, message, edsName),
       protocol: http.protocol,
       decidedBy: { ...policy?.decidedBy },
     },
   }
+}
+
+/** gRFC A55: UNKNOWN and HEALTHY when nothing is said; DEGRADED counts as healthy here, and an empty set means no sessions. */
+function sessionHosts(statuses: readonly WireHealth[] | undefined): readonly HealthStatus[] {
+  if (statuses === undefined) return clusterDefaults.sessionHosts
+  const healthy = [WireHealth.UNKNOWN, WireHealth.HEALTHY, WireHealth.DEGRADED].some((status) =>
+    statuses.includes(status),
+  )
+  return [
+    ...(healthy ? (['HEALTHY'] as const) : []),
+    ...(statuses.includes(WireHealth.DRAINING) ? (['DRAINING'] as const) : []),
+  ]
 }
 
 function errorStatuses(field: Field, policy: ClusterPolicy | undefined): OutlierSpec['errorStatuses'] {

@@ -6,15 +6,17 @@ import {
 } from '../../gen/envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit_pb.js'
 import { type RBAC, RBACSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { RouterSchema } from '../../gen/envoy/extensions/filters/http/router/v3/router_pb.js'
+import { StatefulSessionSchema } from '../../gen/envoy/extensions/filters/http/stateful_session/v3/stateful_session_pb.js'
 import {
   type HttpConnectionManager,
   HttpConnectionManagerSchema,
   type HttpFilter,
 } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
-import type { FaultSpec } from '../../model/route.ts'
+import type { FaultSpec, SessionSpec } from '../../model/route.ts'
 import { holds, typeNameOf, unpack } from './any.ts'
 import { faultSpec } from './fault.ts'
 import { type Field, names } from './field.ts'
+import { sessionSpec } from './session.ts'
 
 /** Filters that were configured, in the order of the chain, without the router. */
 export interface HttpFilterConfig {
@@ -23,13 +25,15 @@ export interface HttpFilterConfig {
   readonly rateLimit?: LocalRateLimit
   /** null = none; routes may say otherwise. */
   readonly fault?: FaultSpec
+  /** null = none; routes may say otherwise. */
+  readonly session?: SessionSpec | null
 }
 
 /**
  * Rules of gRFC A39: names are unique, the last filter is the router and the only one, an unknown filter refuses the
  * resource unless it is optional. CORS has its rules on routes; its filter says only that there may be some.
  *
- * @param side RBAC and local rate limits are for servers; on a client's listener they count as unknown (A41)
+ * @param side RBAC and local rate limits are for servers, sessions for clients; on the other side they count as unknown (A41, A55)
  */
 export function httpFilters(
   field: Field,
@@ -65,6 +69,9 @@ export function httpFilters(
       const at = here.at('typed_config')
       const fault = faultSpec(at, unpack(at, config, HTTPFaultSchema))
       if (fault.delay !== null || fault.abort !== null) configured.push({ name: filter.name, fault })
+    } else if (side === 'client' && holds(config, StatefulSessionSchema)) {
+      const at = here.at('typed_config')
+      configured.push({ name: filter.name, session: sessionSpec(at, unpack(at, config, StatefulSessionSchema)) })
     } else if (holds(config, CorsSchema)) {
       // Nothing in it.
       unpack(here.at('typed_config'), config, CorsSchema)

@@ -64,6 +64,7 @@ describe('a client’s listener', () => {
       kind: 'client',
       routes: { rds: 'outbound|80||payments' },
       fault: null,
+      session: null,
       maxStreamMs: Number.POSITIVE_INFINITY,
     })
   })

@@ -4,7 +4,7 @@ import {
   type HttpConnectionManager,
   HttpConnectionManagerSchema,
 } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
-import type { FaultSpec, RouteTable } from '../../model/route.ts'
+import type { FaultSpec, RouteTable, SessionSpec } from '../../model/route.ts'
 import { TypeUrl } from '../proto.ts'
 import { unpack } from './any.ts'
 import { requireAds, snake } from './config-source.ts'
@@ -22,6 +22,8 @@ export type ListenerResource =
       readonly routes: { readonly rds: string } | { readonly inline: RouteTable }
       /** Of routes that say nothing else about faults. */
       readonly fault: FaultSpec | null
+      /** Of routes that say nothing else about sessions. */
+      readonly session: SessionSpec | null
       /** Of routes that say nothing about time (gRFC A31), ms; Infinity = none. */
       readonly maxStreamMs: number
     }
@@ -50,8 +52,10 @@ function listener(message: Listener, field: Field): ListenerResource {
   const at = field.at('api_listener.api_listener')
   const manager = unpack(at, message.apiListener.apiListener, HttpConnectionManagerSchema)
   checkManager(at, manager)
-  const fault = httpFilters(at, manager.httpFilters, 'client').find((filter) => filter.fault !== undefined)?.fault
-  return { kind: 'client', routes: routesOf(at, manager), fault: fault ?? null, maxStreamMs: maxStreamMs(at, manager) }
+  const filters = httpFilters(at, manager.httpFilters, 'client')
+  const fault = filters.find((filter) => filter.fault !== undefined)?.fault ?? null
+  const session = filters.find((filter) => filter.session !== undefined)?.session ?? null
+  return { kind: 'client', routes: routesOf(at, manager), fault, session, maxStreamMs: maxStreamMs(at, manager) }
 }
 
 function maxStreamMs(field: Field, { commonHttpProtocolOptions: options }: HttpConnectionManager): number {

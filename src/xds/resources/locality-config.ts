@@ -9,7 +9,7 @@ import { type Field, names } from './field.ts'
 import { percent } from './percent.ts'
 
 const fields = names(`healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config update_merge_window
-  ignore_new_hosts_until_first_hc consistent_hashing_lb_config`)
+  ignore_new_hosts_until_first_hc consistent_hashing_lb_config override_host_status`)
 
 /**
  * Of a cluster's common_lb_config; null = it says nothing. Envoy is zone-aware where nothing is said and its own zone is

@@ -3,18 +3,21 @@ import { FilterConfigSchema } from '../../gen/envoy/config/route/v3/route_compon
 import { CorsPolicySchema } from '../../gen/envoy/extensions/filters/http/cors/v3/cors_pb.js'
 import { HTTPFaultSchema } from '../../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
 import { RBACPerRouteSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
+import { StatefulSessionPerRouteSchema } from '../../gen/envoy/extensions/filters/http/stateful_session/v3/stateful_session_pb.js'
 import type { RbacSpec } from '../../model/inbound.ts'
-import type { CorsSpec, FaultSpec } from '../../model/route.ts'
+import type { CorsSpec, FaultSpec, SessionSpec } from '../../model/route.ts'
 import { holds, typeNameOf, unpack } from './any.ts'
 import { corsSpec } from './cors.ts'
 import { faultSpec } from './fault.ts'
 import type { Field } from './field.ts'
 import { rbacSpec } from './rbac.ts'
+import { sessionPerRoute } from './session.ts'
 
 /** What one level says about filters; undefined = it says nothing, null = off. */
 export interface FilterOverrides {
   readonly fault?: FaultSpec | null
   readonly cors?: CorsSpec | null
+  readonly session?: SessionSpec | null
   /** By the name of the filter: there may be several. */
   readonly rbac?: Readonly<Record<string, RbacSpec | null>>
 }
@@ -48,6 +51,8 @@ export function filterOverrides(field: Field, configs: Readonly<Record<string, A
     if (holds(config, HTTPFaultSchema)) found = { ...found, fault: faultSpec(at, unpack(at, config, HTTPFaultSchema)) }
     else if (holds(config, CorsPolicySchema))
       found = { ...found, cors: corsSpec(at, unpack(at, config, CorsPolicySchema)) }
+    else if (holds(config, StatefulSessionPerRouteSchema))
+      found = { ...found, session: sessionPerRoute(at, unpack(at, config, StatefulSessionPerRouteSchema)) }
     else if (field.dialect.providers !== null && holds(config, RBACPerRouteSchema)) {
       // An absent policy switches the filter off (A41).
       const { rbac } = unpack(at, config, RBACPerRouteSchema)

@@ -147,6 +147,7 @@ function route(field: Field, message: Route, host: Level): RouteSpec {
     cors: overrides.cors ?? null,
     fault: overrides.fault ?? null,
     ...(overrides.rbac === undefined ? {} : { rbac: overrides.rbac }),
+    ...(overrides.session === undefined ? {} : { session: overrides.session }),
   }
   const local = (action: RouteAction): RouteSpec => ({
     ...common,
