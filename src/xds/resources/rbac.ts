@@ -6,11 +6,12 @@ import {
   type Permission as WirePermission,
   type Principal as WirePrincipal,
 } from '../../gen/envoy/config/rbac/v3/rbac_pb.js'
+import type { HeaderMatcher } from '../../gen/envoy/config/route/v3/route_components_pb.js'
 import { type RBAC, RBACSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import type { PathMatcher } from '../../gen/envoy/type/matcher/v3/path_pb.js'
 import { compileString } from '../../match/string.ts'
 import type { Permission, Principal, RbacPolicy, RbacSpec } from '../../model/inbound.ts'
-import type { StringMatch } from '../../model/match.ts'
+import type { HeaderMatch, StringMatch } from '../../model/match.ts'
 import { cidr } from './address.ts'
 import { snake } from './config-source.ts'
 import { type Field, names } from './field.ts'
@@ -74,7 +75,7 @@ function permission(field: Field, message: WirePermission): Permission {
     case 'notRule':
       return { kind: 'not', rule: permission(at, rule.value) }
     case 'header':
-      return { kind: 'header', match: headerMatch(at, rule.value) }
+      return { kind: 'header', match: requestHeader(at, rule.value) }
     case 'urlPath':
       return { kind: 'path', match: path(at, rule.value) }
     case 'destinationIp':
@@ -118,7 +119,7 @@ function principal(field: Field, message: WirePrincipal): Principal {
     case 'remoteIp':
       return { kind: 'remoteIp', cidr: cidr(at, identifier.value) }
     case 'header':
-      return { kind: 'header', match: headerMatch(at, identifier.value) }
+      return { kind: 'header', match: requestHeader(at, identifier.value) }
     case 'urlPath':
       return { kind: 'path', match: path(at, identifier.value) }
     case 'metadata':
@@ -128,6 +129,14 @@ function principal(field: Field, message: WirePrincipal): Principal {
     default:
       return at.fail('not supported')
   }
+}
+
+/** Headers of gRPC's own protocol are no business of its rules (A41). */
+function requestHeader(field: Field, matcher: HeaderMatcher): HeaderMatch {
+  const match = headerMatch(field, matcher)
+  if (field.dialect.providers !== null && match.name.startsWith('grpc-'))
+    field.at('name').fail(`"${match.name}" cannot be matched`)
+  return match
 }
 
 function any(field: Field, value: boolean): { readonly kind: 'any' } {
