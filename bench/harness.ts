@@ -12,8 +12,21 @@ import { median, shuffled, spread } from './statistics.ts'
 const CONCURRENCY = 16
 /** Rounds like those that count, thrown away: the first ones after a pause cost up to twice as much. */
 const WARM_ROUNDS = 6
+/**
+ * In its first seconds a process may find that much of what some lines of code make outlives a collection, as it does beside a
+ * large heap that is being built, and V8 then makes all objects of those lines in the old generation for good. Garbage there
+ * keeps other garbage alive: 5 to 10 us per request of bare undici and of the mesh alike. Whether it happens is chance, more
+ * likely the larger the heap, and says nothing about the code that is compared, so it is switched off for all variants.
+ */
+const FLAGS = ['--no-allocation-site-pretenuring']
 /** All garbage of a window fits in a young generation of this size; an old one that seems to grow must not end the window. */
-const BYTE_FLAGS = ['--expose-gc', '--min-semi-space-size=256', '--max-semi-space-size=256', '--no-incremental-marking']
+const BYTE_FLAGS = [
+  ...FLAGS,
+  '--expose-gc',
+  '--min-semi-space-size=256',
+  '--max-semi-space-size=256',
+  '--no-incremental-marking',
+]
 /** One process may sit in a good or bad state of the compiler and the heap for its whole life: fewer prove nothing about CPU. */
 const MIN_EPOCHS = 4
 
@@ -161,7 +174,7 @@ async function run(child: ChildProcess, plan: Plan, round: Partial<Round>): Prom
   return (await reply(child)) as RoundResult
 }
 
-async function client<V extends string>(contest: Contest<V>, variant: V, server: unknown, flags?: string[]) {
+async function client<V extends string>(contest: Contest<V>, variant: V, server: unknown, flags: string[]) {
   const { plan } = contest
   const [child] = await start(contest.clientFile, contest.clientSetup(variant, server), flags)
   await run(child, plan, { requests: plan.warmRequests })
@@ -172,7 +185,7 @@ async function client<V extends string>(contest: Contest<V>, variant: V, server:
 async function epoch<V extends string>(contest: Contest<V>, server: unknown, samples: Map<V, Samples>): Promise<void> {
   const { variants, baseOf, plan } = contest
   const clients = new Map<V, ChildProcess>()
-  for (const variant of shuffled(variants)) clients.set(variant, await client(contest, variant, server))
+  for (const variant of shuffled(variants)) clients.set(variant, await client(contest, variant, server, FLAGS))
   for (let i = 0; i < plan.rounds; i++) {
     const results = new Map<V, RoundResult>()
     for (const variant of shuffled(variants)) results.set(variant, await run(clients.get(variant)!, plan, {}))
