@@ -3,8 +3,10 @@ import { createServer, type Server } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { status } from '@grpc/grpc-js'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createMesh, getPeer, type Mesh, silentLogger } from '../../src/index.ts'
+import { echo, RawClient, rawService, unary } from '../support/grpc-client.ts'
 import { createTestCa } from '../support/test-ca.ts'
 import { GoControlPlane } from './support/go-control-plane.ts'
 import { goControlPlane } from './support/toolchains.ts'
@@ -158,6 +160,35 @@ describe.skipIf(missing !== null)(`go-control-plane as control plane${missing ==
     await eventually(async () => expect((await get(client)).slice(0, 3)).toBe('503'))
     await plane.set({ ...outbound(echo), ...inbound([me]) })
     await eventually(async () => expect(await get(client)).toBe(`200 ${me}`))
+    expect(plane.nacks).toEqual([])
+  })
+
+  it('is followed by clients and servers of gRPC', async () => {
+    const ca = createTestCa('demo')
+    const template = 'grpc/server?xds.resource.listening_address=%s'
+    const provider = { certificate_providers: identity(ca, 'echo'), server_listener_resource_name_template: template }
+    const served = await joinPlane(provider)
+    const port = await freePort()
+    const address = `127.0.0.1:${port}`
+    const config = (allow: string) => ({
+      listeners: ['echo:50051'],
+      routes: [{ prefix: '/', clusters: { echo: 1 } }],
+      clusters: { echo: { endpoints: [address], sans: ['spiffe://demo/ns/demo/sa/echo'] } },
+      servers: [{ name: template.replace('%s', address), host: '127.0.0.1', port, tls: true, allow: [allow] }],
+    })
+    const me = 'spiffe://demo/ns/demo/sa/client'
+    await plane.set(config(me))
+    const server = served.grpc.server()
+    server.addService(rawService, echo as never)
+    await served.grpc.listen(server, address)
+    await served.ready()
+    const mesh = await joinPlane({ certificate_providers: identity(ca, 'client') })
+    const client = mesh.grpc.client(RawClient, 'xds:///echo:50051')
+    expect((await unary(client, 'hello')).text).toBe('hello')
+    await plane.set(config('spiffe://demo/ns/demo/sa/other'))
+    await eventually(() => expect(unary(client, 'hello')).rejects.toMatchObject({ code: status.PERMISSION_DENIED }))
+    await plane.set(config(me))
+    await eventually(async () => expect((await unary(client, 'again')).text).toBe('again'))
     expect(plane.nacks).toEqual([])
   })
 
