@@ -35,6 +35,11 @@ export interface TestPortOptions extends Partial<Omit<GrpcPortOptions, 'inbound'
   bare?: boolean
 }
 
+/** From now on everything but CRITICAL is too much for it, whatever its event loop does. */
+export function overload({ runtime }: TestPort): void {
+  Object.defineProperty(runtime.shed!, 'emergency', { get: () => true, set: () => undefined })
+}
+
 /** Closes what it opened when `close` is called. */
 export async function openPort(options: TestPortOptions): Promise<TestPort> {
   const { identity, spec = {}, handlers, server: serverOptions, bare = false, ...more } = options

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { Metadata, type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js'
 import { afterEach, describe, expect, it } from 'vitest'
 import { type EchoClient, kinds, plainEcho, secureEcho } from '../../../test/support/grpc-echo.ts'
-import { openPort, type TestPort, type TestPortOptions } from '../../../test/support/grpc-port.ts'
+import { openPort, overload, type TestPort, type TestPortOptions } from '../../../test/support/grpc-port.ts'
 import { identityOf, until } from '../../../test/support/mesh-http.ts'
 import { createTestCa } from '../../../test/support/test-ca.ts'
 import { systemClock } from '../../model/clock.ts'
@@ -125,12 +125,11 @@ describe('what a gRPC port refuses, in the words of gRPC', () => {
     const port = await open({
       spec: { tlsMode: 'PERMISSIVE', shed: { ...shedDefaults, initialLimit: 2, minLimit: 2 } },
     })
-    port.runtime.shed!.emergency = true
+    overload(port)
     const critical = { 'x-inmesh-priority': 'CRITICAL' }
     const { code, trailers } = await plain(port).ask('unary', 'x', critical)
     expect([code, trailers.get('x-envoy-overloaded')]).toEqual([status.RESOURCE_EXHAUSTED, ['true']])
     expect(trailers.get('grpc-retry-pushback-ms')).toEqual(['100'])
-    port.runtime.shed!.emergency = true
     expect((await secure(port).ask('unary', 'x', critical)).code).toBe(status.OK)
   })
 
