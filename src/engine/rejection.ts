@@ -45,9 +45,10 @@ const UNAVAILABLE = 14
 
 /** Every local answer of the engine, one row each. */
 export const rejections = {
+  /** gRFC A28: UNAVAILABLE, though 404 stands for UNIMPLEMENTED. */
   noRoute: new Rejection({
     status: 404,
-    grpcStatus: 12,
+    grpcStatus: UNAVAILABLE,
     flag: 'NR',
     details: 'route_not_found',
     body: 'no route matches this request',
