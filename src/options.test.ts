@@ -43,3 +43,40 @@ describe('resolveOptions', () => {
     expect(() => resolveOptions(options, env)).toThrow(message)
   })
 })
+
+describe('a bootstrap of gRPC', () => {
+  const text = (id: string) =>
+    JSON.stringify({
+      xds_servers: [{ server_uri: 'xds:1', channel_creds: [{ type: 'insecure' }] }],
+      node: { id, cluster: 'orders.shop', locality: { region: 'r', zone: 'z' }, metadata: { NAMESPACE: 'shop' } },
+    })
+
+  it('says what nothing else says: service, namespace, locality', () => {
+    const o = resolveOptions({}, { GRPC_XDS_BOOTSTRAP_CONFIG: text('n') })
+    expect(o.workload).toMatchObject({ service: 'orders', namespace: 'shop', locality: 'r/z' })
+    expect(o.foreign).toMatchObject({ bootstrap: { node: { id: 'n' } }, stateDir: null })
+    const own = resolveOptions({ service: 'mine', stateDir: '/s' }, { GRPC_XDS_BOOTSTRAP_CONFIG: text('n') })
+    expect(own.workload.service).toBe('mine')
+    expect(own.foreign?.stateDir).toBe('/s')
+  })
+
+  it('comes after all that names a control plane of inmesh, and first when it is in the code', () => {
+    const env = { INMESH_SERVICE: 'a', GRPC_XDS_BOOTSTRAP_CONFIG: text('env') }
+    const id = (...args: Parameters<typeof resolveOptions>) => resolveOptions(...args).foreign?.bootstrap.node.id
+    expect(id({}, env)).toBe('env')
+    expect(id({ controlPlane: '10.0.0.1:15012' }, env)).toBeUndefined()
+    expect(id({}, { ...env, INMESH_CONTROL_PLANE: '10.0.0.1:15012' })).toBeUndefined()
+    expect(id({ controlPlane: { bootstrap: JSON.parse(text('code')) } }, { ...env, INMESH_CONTROL_PLANE: 'x:1' })).toBe(
+      'code',
+    )
+  })
+
+  it('is refused with its field, and so is an object that is neither', () => {
+    expect(() => resolveOptions({ controlPlane: { bootstrap: {} } }, {})).toThrow(
+      'controlPlane.bootstrap.xds_servers: is missing',
+    )
+    expect(() => resolveOptions({ service: 'a', controlPlane: {} as never }, {})).toThrow(
+      'expected { embedded: ... } or { bootstrap: ... }',
+    )
+  })
+})

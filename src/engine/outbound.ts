@@ -7,7 +7,7 @@ import type { RequestView } from './exchange.ts'
 import { rejections } from './rejection.ts'
 import type { Target } from './route.ts'
 import { RuleList } from './rule-list.ts'
-import { DomainIndex } from './virtual-host.ts'
+import { DomainIndex, nameOf } from './virtual-host.ts'
 
 const nowhere: Target = { kind: 'direct', name: '', rejection: rejections.noRoute, edits: null }
 
@@ -35,7 +35,7 @@ export class Outbound {
 
   /** Where a request goes: the first rule that matches, one of its targets by weight. */
   match(view: RequestView, random: Random): Target {
-    const found = this.hosts.find(view.authority)
+    const found = this.hosts.find(nameOf(view.authority))
     if (found === undefined) return nowhere
     const path = view.path.slice(0, endOfPath(view.path))
     return found.list.first(view, path, random)?.draw(view, random) ?? nowhere
@@ -43,6 +43,6 @@ export class Outbound {
 
   /** The rules that an authority is matched against; for explain. */
   rulesFor(authority: string): DomainRules | undefined {
-    return this.hosts.find(authority)
+    return this.hosts.find(nameOf(authority))
   }
 }

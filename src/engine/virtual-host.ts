@@ -59,6 +59,11 @@ class PatternIndex<T> {
   }
 }
 
+/** What a service is called by its callers: of `xds://authority/name` (gRFC A47) the name. */
+export function nameOf(authority: string): string {
+  return authority.startsWith('xds://') ? authority.slice(authority.indexOf('/', 6) + 1) : authority
+}
+
 export function withoutPort(authority: string): string {
   const at = authority.lastIndexOf(':')
   return at > authority.lastIndexOf(']') && at >= 0 ? authority.slice(0, at) : authority

@@ -139,9 +139,12 @@ export class MeshChannel implements ChannelInterface {
 
 /**
  * What a target means to the mesh: the service, in lower case, with its port unless that is 80. Schemes and authorities of
- * targets are left out: "dns:///payments:8080" is "payments:8080".
+ * targets are left out: "dns:///payments:8080" is "payments:8080"; but `xds://authority/payments` stays whole.
  */
 export function authorityOf(target: string): string {
+  // gRFC A47: another authority's service of that name is another service.
+  const federated = /^xds:\/\/([^/]+)\/+([^/].*)$/i.exec(target)
+  if (federated !== null) return `xds://${federated[1]}/${authorityOf(federated[2]!)}`
   const name = /^[a-z][a-z0-9+.-]*:\/\//i.test(target) ? target.slice(target.lastIndexOf('/') + 1) : target
   const bare = name.startsWith('dns:') ? name.slice(4) : name
   return bare.toLowerCase().replace(/:80$/, '')

@@ -12,6 +12,7 @@ import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
 import type { RetryTree } from '../engine/retry-tree.ts'
 import type { Route } from '../engine/route.ts'
+import { nameOf } from '../engine/virtual-host.ts'
 import type { Priority } from '../model/route.ts'
 import { callContext, type Hop } from '../telemetry/context.ts'
 import { GrpcAttempt } from './attempt.ts'
@@ -86,7 +87,7 @@ export class GrpcExchange implements Exchange, GrpcCall {
     this.dispatcher = dispatcher
     this.settings = settings
     this.authority = channel.authority
-    this.wireAuthority = host ?? settings.authority ?? channel.authority
+    this.wireAuthority = host ?? settings.authority ?? nameOf(channel.authority)
     this.path = path
     this.deadline = deadline
     this.encoding = channel.encoding

@@ -15,20 +15,33 @@ import {
 } from '@grpc/grpc-js'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ClusterSchema } from '../../src/gen/envoy/config/cluster/v3/cluster_pb.js'
+import { ListenerSchema } from '../../src/gen/envoy/config/listener/v3/listener_pb.js'
 import { RouteConfigurationSchema } from '../../src/gen/envoy/config/route/v3/route_pb.js'
+import { HttpConnectionManagerSchema } from '../../src/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import { CertificateValidationContextSchema } from '../../src/gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js'
 import {
   CommonTlsContextSchema,
+  DownstreamTlsContextSchema,
   UpstreamTlsContextSchema,
 } from '../../src/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js'
 import type { ClientStatusResponse } from '../../src/gen/envoy/service/status/v3/csds_pb.js'
-import { createMesh, type Mesh, silentLogger } from '../../src/index.ts'
+import { createMesh, getPeer, type Mesh, silentLogger } from '../../src/index.ts'
 import type { MeshOptions } from '../../src/options.ts'
 import { clientStatusService } from '../../src/xds/csds.ts'
 import { TypeUrl } from '../../src/xds/proto.ts'
+import { RawClient, serveRaw, unary } from '../support/grpc-client.ts'
 import { SnapshotAds } from '../support/snapshot-ads.ts'
 import { createTestCa } from '../support/test-ca.ts'
-import { anyOf, cluster, clusterInit, endpoints, listener, route, routeInit } from '../support/xds-resources.ts'
+import {
+  anyOf,
+  cluster,
+  clusterInit,
+  endpoints,
+  listener,
+  route,
+  routeInit,
+  routerFilter,
+} from '../support/xds-resources.ts'
 
 let ads: SnapshotAds
 let folder: string
@@ -47,7 +60,7 @@ afterEach(async () => {
 
 const eventually = (holds: () => unknown, timeout = 15_000) => vi.waitFor(holds, { timeout, interval: 30 })
 
-const server = (target: string, ...features: string[]) => ({
+const xdsServer = (target: string, ...features: string[]) => ({
   server_uri: target,
   channel_creds: [{ type: 'insecure' }],
   server_features: ['xds_v3', ...features],
@@ -56,7 +69,7 @@ const server = (target: string, ...features: string[]) => ({
 async function joinPlane(bootstrap: Record<string, unknown> = {}, options: MeshOptions = {}): Promise<Mesh> {
   const mesh = await createMesh({
     service: 'client',
-    controlPlane: { bootstrap: { xds_servers: [server(ads.target)], node: { id: 'n1' }, ...bootstrap } },
+    controlPlane: { bootstrap: { xds_servers: [xdsServer(ads.target)], node: { id: 'n1' }, ...bootstrap } },
     adminPort: false,
     logger: silentLogger,
     handleSignals: false,
@@ -141,7 +154,7 @@ describe('a foreign control plane', () => {
 
   it('may ask for deletions to count', async () => {
     serveEcho(await backend('a'))
-    const mesh = await joinPlane({ xds_servers: [server(ads.target, 'fail_on_data_errors')] })
+    const mesh = await joinPlane({ xds_servers: [xdsServer(ads.target, 'fail_on_data_errors')] })
     expect(await get(mesh)).toBe('200 a')
     ads.remove(TypeUrl.listener, 'echo')
     await eventually(async () => expect((await get(mesh)).slice(0, 3)).toBe('502'))
@@ -205,7 +218,7 @@ describe('further xDS servers', () => {
     second.set(endpoints('backend', await backend('second')))
     const first = ads.target
     ads.stop()
-    const mesh = await joinPlane({ xds_servers: [server(first), server(second.target)] })
+    const mesh = await joinPlane({ xds_servers: [xdsServer(first), xdsServer(second.target)] })
     expect(await get(mesh)).toBe('200 second')
     await ads.start()
     await eventually(async () => expect(await get(mesh)).toBe('200 primary'), 20_000)
@@ -218,7 +231,7 @@ describe('further xDS servers', () => {
     closing.push(async () => second.stop())
     second.set(listener('other', 'others'), route('others', 'more'), cluster('more'))
     second.set(endpoints('more', await backend('second')))
-    const mesh = await joinPlane({ xds_servers: [server(ads.target), server(second.target)] })
+    const mesh = await joinPlane({ xds_servers: [xdsServer(ads.target), xdsServer(second.target)] })
     expect(await get(mesh)).toBe('200 primary')
     ads.stop()
     await eventually(() => expect(mesh.status().xds).toMatchObject({ connected: false }))
@@ -242,11 +255,30 @@ describe('federation', () => {
     ]
     other.set(listener(name, table), route(table, target), cluster(target, eds), endpoints(eds, await backend('east')))
     const mesh = await joinPlane({
-      authorities: { 'east.example': { xds_servers: [server(other.target)] } },
+      authorities: { 'east.example': { xds_servers: [xdsServer(other.target)] } },
       client_default_listener_resource_name_template: 'xdstp://east.example/envoy.config.listener.v3.Listener/%s:80',
     })
     expect(await get(mesh)).toBe('200 east')
     expect(ads.nodes).toEqual([])
+  })
+
+  it('is what targets of gRPC with an authority mean', async () => {
+    const other = await new SnapshotAds().start()
+    closing.push(async () => other.stop())
+    const server = await serveRaw()
+    closing.push(async () => server.close())
+    const [host] = routeInit('r', { c: 1 }).virtualHosts!
+    // Hosts are found by the name alone.
+    const table = { name: 'r', virtualHosts: [{ ...host, domains: ['echo'] }] as never }
+    other.set(listener('xdstp://west/envoy.config.listener.v3.Listener/echo', 'r'))
+    ads.set(anyOf(RouteConfigurationSchema, table), cluster('c'), endpoints('c', `127.0.0.1:${server.port}`))
+    const mesh = await joinPlane({
+      authorities: { west: { xds_servers: [xdsServer(other.target)] } },
+    })
+    const client = mesh.grpc.client(RawClient, 'xds://west/echo')
+    expect((await unary(client, 'hi')).text).toBe('hi')
+    const nobody = mesh.grpc.client(RawClient, 'xds://nowhere/echo')
+    await expect(unary(nobody, 'hi')).rejects.toMatchObject({ code: status.UNAVAILABLE })
   })
 })
 
@@ -255,6 +287,43 @@ describe('mutual TLS from files', () => {
     const caCertificateProviderInstance = { instanceName: 'files', certificateName: 'ROOTCA' }
     const matchSubjectAltNames = sans.map((value) => ({ matchPattern: { case: 'exact' as const, value } }))
     return create(CertificateValidationContextSchema, { caCertificateProviderInstance, matchSubjectAltNames })
+  }
+  const inbound = (name: string) => {
+    const manager = anyOf(HttpConnectionManagerSchema, {
+      routeSpecifier: {
+        case: 'routeConfig',
+        value: create(RouteConfigurationSchema, {
+          virtualHosts: [
+            {
+              domains: ['*'],
+              routes: [
+                {
+                  match: { pathSpecifier: { case: 'prefix', value: '' } },
+                  action: { case: 'nonForwardingAction', value: {} },
+                },
+              ],
+            },
+          ],
+        }),
+      },
+      httpFilters: [routerFilter],
+    })
+    const tls = anyOf(DownstreamTlsContextSchema, {
+      requireClientCertificate: true,
+      commonTlsContext: create(CommonTlsContextSchema, {
+        tlsCertificateProviderInstance: { instanceName: 'files' },
+        validationContextType: { case: 'validationContext', value: validation([]) },
+      }),
+    })
+    return anyOf(ListenerSchema, {
+      name,
+      filterChains: [
+        {
+          filters: [{ name: 'hcm', configType: { case: 'typedConfig', value: manager } }],
+          transportSocket: { name: 'tls', configType: { case: 'typedConfig', value: tls } },
+        },
+      ],
+    })
   }
   const upstream = (...sans: string[]) =>
     anyOf(ClusterSchema, {
@@ -314,6 +383,54 @@ describe('mutual TLS from files', () => {
     await eventually(async () => expect((await get(mesh)).slice(0, 3)).toBe('503'))
     ads.set(upstream())
     await eventually(async () => expect(await get(mesh)).toBe('200 secure'))
+    expect(ads.nacks).toEqual([])
+  })
+
+  it('shows a renewed certificate on new connections, and judges by a map of SPIFFE bundles (A87)', async () => {
+    const [ca, others] = [createTestCa('demo'), createTestCa('others')]
+    const write = (name: string, text: string) => {
+      writeFileSync(join(folder, name), text)
+      return join(folder, name)
+    }
+    const keys = ({ rootDer }: typeof ca) => [{ use: 'x509-svid', x5c: [rootDer.toString('base64')] }]
+    const map = { trust_domains: { demo: { keys: keys(ca) }, others: { keys: keys(others) } } }
+    const files = (name: string, leaf: ReturnType<typeof ca.issue>) => ({
+      plugin_name: 'file_watcher',
+      config: {
+        certificate_file: write(`${name}.pem`, leaf.certPem),
+        private_key_file: write(`${name}.key`, leaf.keyPem),
+        spiffe_trust_bundle_map_file: write(`${name}.map`, JSON.stringify(map)),
+        refresh_interval: '0.05s',
+      },
+    })
+    const template = 'in/%s'
+    const server = await joinPlane({
+      certificate_providers: { files: files('echo', others.issue('spiffe://others/echo')) },
+      server_listener_resource_name_template: template,
+    })
+    const serials: string[] = []
+    const served = server.createServer((req, res) => {
+      serials.push(getPeer(req)!.serialNumber)
+      res.setHeader('connection', 'close').end(getPeer(req)!.spiffeId)
+    })
+    const { port } = await served.listen(0, '127.0.0.1')
+    ads.set(inbound(`in/127.0.0.1:${port}`), listener('echo', 'routes'), route('routes', 'backend'))
+    ads.set(endpoints('backend', `127.0.0.1:${port}`), upstream('spiffe://others/echo'))
+    await server.ready()
+    const me = 'spiffe://demo/client'
+    const client = await joinPlane({ certificate_providers: { files: files('client', ca.issue(me)) } })
+    expect(await get(client)).toBe(`200 ${me}`)
+
+    const renewed = ca.issue(me)
+    write('client.pem', renewed.certPem)
+    write('client.key', renewed.keyPem)
+    await eventually(async () => {
+      expect(await get(client)).toBe(`200 ${me}`)
+      expect(new Set(serials).size).toBe(2)
+    })
+    // Of the same root, but not by the right one for its trust domain.
+    ads.set(upstream('spiffe://demo/echo'))
+    await eventually(async () => expect((await get(client)).slice(0, 3)).toBe('503'))
     expect(ads.nacks).toEqual([])
   })
 
