@@ -13,6 +13,7 @@ import { HostLoad } from './host-load.ts'
 import { Latency } from './latency.ts'
 import { RequestLimit } from './limits.ts'
 import { LoadStats } from './load-stats.ts'
+import { type LoadProbe, LoadWatch } from './load-watch.ts'
 import { Kind } from './outcome.ts'
 import { Outlier } from './outlier.ts'
 import type { Policy } from './policy.ts'
@@ -29,6 +30,8 @@ export interface ClusterEnv {
   readonly locality?: string
   /** The I/O of health checks; null = nobody can make any (yet). */
   readonly probe?: HealthProbe | null
+  /** The I/O of load reports apart from calls; null = nobody can ask for any (yet). */
+  readonly loadProbe?: LoadProbe | null
 }
 
 /** How long a host that refuses connections is passed over: at first, and at most; doubling in between. */
@@ -66,6 +69,7 @@ export class ClusterRuntime {
   /** A call went to it since it is known. */
   used = false
   private health: HealthChecks | null = null
+  private loadWatch: LoadWatch | null = null
   /** By address, also hosts that left with attempts in flight: one that flaps back is the same object. */
   private readonly known = new Map<string, HostRuntime>()
   /** By route name. */
@@ -195,11 +199,20 @@ export class ClusterRuntime {
     this.env.events?.hostChecked?.(this, host, healthy, now)
   }
 
-  /** A host says how it is doing: in an answer, or when it was asked. */
+  /** A host says in an answer how it is doing. */
   loadReported(host: HostRuntime, report: LoadReport, now: number): void {
-    const { lb } = this.spec
     if (this.stats !== null) this.stats.reported(host, report)
-    if (lb.policy !== 'WEIGHTED_ROUND_ROBIN' || lb.oobReportingMs !== null) return
+    if (this.loadWatch === null) this.weigh(host, report, now)
+  }
+
+  /** A host was asked how it is doing, apart from calls. */
+  loadObserved(host: HostRuntime, report: LoadReport, now: number): void {
+    this.weigh(host, report, now)
+  }
+
+  private weigh(host: HostRuntime, report: LoadReport, now: number): void {
+    const { lb } = this.spec
+    if (lb.policy !== 'WEIGHTED_ROUND_ROBIN') return
     host.load ??= new HostLoad()
     host.load.report(report, lb.errorPenalty, now)
   }
@@ -209,6 +222,8 @@ export class ClusterRuntime {
     if (this.outlier !== null) this.wheel.disarm(this.outlier)
     this.health?.stop(this.env.clock.now())
     this.health = null
+    this.loadWatch?.stop()
+    this.loadWatch = null
     for (const host of this.hosts) this.leave(host)
     this.hosts = []
     this.ejected = 0
@@ -244,6 +259,11 @@ export class ClusterRuntime {
       this.health?.stop(this.env.clock.now())
       const none = spec.healthChecks.length === 0
       this.health = none ? null : new HealthChecks(spec.healthChecks, this, () => this.env.probe ?? null, random)
+    }
+    const oobMs = spec.lb.policy === 'WEIGHTED_ROUND_ROBIN' ? spec.lb.oobReportingMs : null
+    if ((this.loadWatch?.periodMs ?? null) !== oobMs) {
+      this.loadWatch?.stop()
+      this.loadWatch = oobMs === null ? null : new LoadWatch(oobMs, this, () => this.env.loadProbe ?? null, random)
     }
     if (spec.limits.maxRequests === Number.POSITIVE_INFINITY) this.limit = null
     else this.limit ??= new RequestLimit(this)
@@ -284,6 +304,7 @@ export class ClusterRuntime {
     this.ejected = ejected
     this.changed(now)
     this.health?.update(hosts, now)
+    this.loadWatch?.update(hosts, now)
   }
 
   private leave(host: HostRuntime): void {

@@ -11,6 +11,7 @@ import type { HealthProbe } from './health.ts'
 import { Inbound } from './inbound.ts'
 import { InboundRuntime } from './inbound-runtime.ts'
 import type { Interceptor } from './interceptor.ts'
+import type { LoadProbe } from './load-watch.ts'
 import { Outbound } from './outbound.ts'
 import { TimerWheel } from './time.ts'
 
@@ -33,6 +34,8 @@ export class Engine implements CallEnv, LoadSource {
   readonly locality: string
   /** Set by the transport that can make health checks; without one hosts are what their registry says. */
   probe: HealthProbe | null = null
+  /** Set by the transport that can ask hosts for load reports; without one those of answers are all there is. */
+  loadProbe: LoadProbe | null = null
   readonly wheel = new TimerWheel()
   snapshot: Snapshot = emptySnapshot
   private readonly runtimes = new Map<string, ClusterRuntime>()

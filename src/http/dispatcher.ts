@@ -14,6 +14,7 @@ import { Coalescer } from './coalesce.ts'
 import { HttpExchange } from './exchange.ts'
 import { healthProbe } from './health-probe.ts'
 import { HttpHostLink } from './host-link.ts'
+import { loadProbe } from './load-probe.ts'
 import { rejectionReply } from './local-reply.ts'
 import { SilenceWatch } from './silence-watch.ts'
 
@@ -91,6 +92,7 @@ export class MeshDispatcher extends Dispatcher {
     this.held = new HeldCalls<HttpExchange>(this.wheel, (exchange) => exchange.reply(rejectionReply(noConfiguration)))
     this.identity = options.identity
     options.engine.probe = healthProbe(options.identity)
+    options.engine.loadProbe = loadProbe(options.identity)
     this.want = options.want
     this.passthrough = options.passthrough
     this.dialAbsent = options.dialAbsent ?? false

@@ -3,14 +3,11 @@ import type { Socket } from 'node:net'
 import type { ClusterRuntime } from '../engine/cluster.ts'
 import type { CheckResult, HealthProbe } from '../engine/health.ts'
 import type { HostRuntime } from '../engine/host.ts'
-import { InmeshError } from '../errors.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { HealthCheckSpec } from '../model/cluster.ts'
-import { dial } from '../transport/connect.ts'
 import { PRIORITY_HEADER } from '../transport/hop-headers.ts'
-import { allowedIds, externalOf, isSecure } from '../transport/peer-rules.ts'
+import { authorityOf, dialHost } from './dial-host.ts'
 import { grpcHealth } from './grpc-health.ts'
-import { protocolsOf } from './host-link.ts'
 
 type HttpCheck = Extract<HealthCheckSpec['how'], { kind: 'http' }>
 type Report = (result: CheckResult) => void
@@ -21,16 +18,6 @@ type Report = (result: CheckResult) => void
  */
 export function healthProbe(identity: IdentityState | null): HealthProbe {
   return (cluster, host, spec, done) => {
-    const secure = isSecure(host.spec, cluster.spec)
-    if (secure && identity === null) return null
-    let external: ReturnType<typeof externalOf>
-    try {
-      external = externalOf(host.spec, cluster.spec, protocolsOf(cluster.spec))
-    } catch (error) {
-      // A file of ours cannot be read: that is not the host's fault.
-      if (error instanceof InmeshError) return null
-      throw error
-    }
     let over = false
     let close: (() => void) | null = null
     const report = (result: CheckResult) => {
@@ -39,29 +26,14 @@ export function healthProbe(identity: IdentityState | null): HealthProbe {
       close?.()
       done(result)
     }
-    const target = {
-      address: host.spec.address,
-      port: host.spec.port,
-      // The check's own timeout comes from the engine.
-      timeoutMs: spec.timeoutMs * 2,
-      identity: secure ? identity : null,
-      allowedIds: allowedIds(host.spec, cluster.spec),
-      external,
-      protocols: spec.how.kind === 'grpc' ? ['h2'] : ['http/1.1'],
-      background: true,
-    }
-    let giveUp: () => void
-    try {
-      giveUp = dial(target, (error, socket) => {
-        if (over) socket?.destroy()
-        else if (error !== null) report('failed')
-        else close = ask(socket!, cluster, host, spec, report)
-      })
-    } catch (error) {
-      // Our own certificate is not valid: that is not the host's fault.
-      if (error instanceof InmeshError) return null
-      throw error
-    }
+    // The check's own timeout comes from the engine.
+    const how = { timeoutMs: spec.timeoutMs * 2, protocols: spec.how.kind === 'grpc' ? ['h2'] : ['http/1.1'] }
+    const giveUp = dialHost(identity, cluster, host, how, (error, socket) => {
+      if (over) socket?.destroy()
+      else if (error !== null) report('failed')
+      else close = ask(socket!, cluster, host, spec, report)
+    })
+    if (giveUp === null) return null
     return () => {
       if (over) return
       over = true
@@ -80,8 +52,7 @@ function ask(
   report: Report,
 ): () => void {
   const { how } = spec
-  // "outbound|80|v1|shop.default.svc.cluster.local" is no authority that servers take.
-  const authority = host.spec.hostname || cluster.name.slice(cluster.name.lastIndexOf('|') + 1)
+  const authority = authorityOf(cluster, host)
   switch (how.kind) {
     case 'tcp':
       report('healthy')
