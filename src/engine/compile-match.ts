@@ -7,6 +7,7 @@ import type { HeaderMatch } from '../model/match.ts'
 import type { QueryMatch, RouteMatch } from '../model/route.ts'
 import type { RequestView } from './exchange.ts'
 import { below } from './random.ts'
+import { shared } from './shared.ts'
 
 /** `path` = the view's path without query. */
 export type MatchTest = (view: RequestView, path: string, random: Random) => boolean
@@ -26,7 +27,7 @@ export interface Condition {
   found(view: RequestView, path: string): string | undefined
 }
 
-export function compileMatch(match: RouteMatch): CompiledMatch {
+export const compileMatch: (match: RouteMatch) => CompiledMatch = shared((match) => {
   const path = compilePath(match.path)
   const headers = match.headers.map(compileHeader)
   const queries = match.query.map(compileQuery)
@@ -46,7 +47,7 @@ export function compileMatch(match: RouteMatch): CompiledMatch {
       })),
     ],
   }
-}
+})
 
 function allOf(
   path: (text: string) => boolean,

@@ -3,7 +3,7 @@ import type { RouteSpec, WeightedCluster } from '../model/route.ts'
 import { noHooks, type RouteHooks } from './app-hooks.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import { type CompiledMatch, compileMatch } from './compile-match.ts'
-import { type Cors, compileCors } from './cors.ts'
+import { compileCors } from './cors.ts'
 import type { RequestView } from './exchange.ts'
 import { FaultGate } from './fault.ts'
 import { compileHash } from './hash-policy.ts'
@@ -92,7 +92,7 @@ function compileForward(
     const cluster = clusterOf(destination.name)
     if (cluster === undefined) return { kind: 'direct', name, rejection: missing, edits: cors?.response ?? null }
     const mirror = compileMirror(spec, destination, clusterOf, (c) => gates({ ...spec, breaker: null }, c, null, null))
-    return targetOf(spec, destination, cluster, { cors, fault, mirror, hooks: hooksOf(destination.name) })
+    return targetOf(spec, destination, cluster, { fault, mirror, hooks: hooksOf(destination.name) })
   })
   const draw = bySession(spec, clusters, targets, compileWeights(clusters, targets))
   const choices = () => clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name }))
@@ -102,7 +102,7 @@ function compileForward(
     return rejection === null ? null : { kind: 'direct', name, rejection, edits: null }
   }
   return {
-    draw: (view, random) => preflight(view) ?? draw(view, random),
+    draw: (view, random) => (view.method === 'OPTIONS' ? preflight(view) : null) ?? draw(view, random),
     choices(view) {
       const target = preflight(view)
       return target === null ? choices() : [{ target, weight: 1, cluster: null }]
@@ -111,7 +111,8 @@ function compileForward(
 }
 
 function compileWeights(clusters: readonly WeightedCluster[], targets: readonly Target[]): Draw {
-  if (targets.length === 1) return () => targets[0]!
+  const [only] = targets
+  if (targets.length === 1) return () => only!
   let total = 0
   const sums = clusters.map((c) => (total += c.weight))
   return (_view, random) => {
@@ -139,16 +140,11 @@ function targetOf(
   spec: RouteSpec,
   destination: WeightedCluster,
   cluster: ClusterRuntime,
-  {
-    cors,
-    fault,
-    mirror,
-    hooks,
-  }: { cors: Cors | null; fault: FaultGate | null; mirror: Mirror | null; hooks: RouteHooks },
+  { fault, mirror, hooks }: { fault: FaultGate | null; mirror: Mirror | null; hooks: RouteHooks },
 ): Target {
   const { name } = spec
   if (cluster.spec.kind === 'passthrough')
-    return { kind: 'passthrough', name, edits: compileRouteEdits(spec, destination, cors) }
+    return { kind: 'passthrough', name, edits: compileRouteEdits(spec, destination, spec.cors) }
   const hedge = spec.hedge === null ? null : new Hedge(spec.hedge, cluster)
   const gated = gates(spec, cluster, fault, hedge)
   const policies = hooks.gate === null ? gated : [hooks.gate, ...gated]
@@ -165,7 +161,7 @@ function targetOf(
     session: spec.session == null ? null : new Session(spec.session),
     hedge,
     mirror,
-    edits: compileRouteEdits(spec, destination, cors),
+    edits: compileRouteEdits(spec, destination, spec.cors),
     classifier: hooks.classifier,
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),

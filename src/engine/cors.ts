@@ -4,6 +4,7 @@ import type { RequestView } from './exchange.ts'
 import type { FormatView, ResponseHeaders } from './format.ts'
 import { Rejection } from './rejection.ts'
 import type { ResponseEdits } from './route.ts'
+import { shared } from './shared.ts'
 
 /** Cross-origin rules of a route, compiled (Envoy CorsPolicy). */
 export interface Cors {
@@ -18,7 +19,7 @@ const ALLOW_CREDENTIALS = 'access-control-allow-credentials'
 const EXPOSE_HEADERS = 'access-control-expose-headers'
 
 /** @throws InmeshError ERR_INMESH_INVALID_OPTION for an origin's regex that cannot be used */
-export function compileCors(spec: CorsSpec): Cors {
+export const compileCors: (spec: CorsSpec) => Cors = shared((spec) => {
   const origins = spec.allowOrigins.map(compileString)
   const any = spec.allowOrigins.some((origin) => origin.kind === 'exact' && origin.value === '*')
   const allowed = (origin: string) => any || origins.some((test) => test(origin))
@@ -42,7 +43,7 @@ export function compileCors(spec: CorsSpec): Cors {
       },
     },
   }
-}
+})
 
 function preflightHeaders(spec: CorsSpec, view: RequestView, origin: string): string[] {
   const headers = [ALLOW_ORIGIN, origin]

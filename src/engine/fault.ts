@@ -5,6 +5,7 @@ import type { RequestView } from './exchange.ts'
 import { HOLD, type Policy } from './policy.ts'
 import { below } from './random.ts'
 import { grpcStatusOf, httpStatusOf, Rejection } from './rejection.ts'
+import { shared } from './shared.ts'
 import { TimerNode } from './time.ts'
 
 /** What an abort answers, and the same after a delay. */
@@ -23,10 +24,11 @@ export class FaultGate implements Policy {
   private readonly tests: readonly ((view: RequestView) => boolean)[]
   private readonly fixed: Abort | null
   private readonly byHeader = new Map<string, Abort>()
-  private readonly delayed = new Set<Call>()
+  /** null = none yet. */
+  private delayed: Set<Call> | null = null
 
   constructor(spec: FaultSpec) {
-    this.spec = spec
+    this.spec = same(spec)
     this.tests = spec.headers.map(compileHeader)
     const how = spec.abort?.how
     this.fixed =
@@ -34,10 +36,11 @@ export class FaultGate implements Policy {
   }
 
   enter(call: Call, now: number): Rejection | typeof HOLD | undefined {
-    if (this.delayed.size >= this.spec.maxActive) return undefined
+    if ((this.delayed?.size ?? 0) >= this.spec.maxActive) return undefined
     for (const test of this.tests) if (!test(call.exchange)) return undefined
     const ms = this.delayOf(call)
     if (ms <= 0) return this.abortOf(call)?.now
+    this.delayed ??= new Set()
     this.delayed.add(call)
     call.delayInjected = true
     // The timeout of the route begins when the delay is over, that of the caller does not wait.
@@ -47,13 +50,13 @@ export class FaultGate implements Policy {
   }
 
   leave(call: Call): void {
-    if (this.delayed.size > 0) this.delayed.delete(call)
+    this.delayed?.delete(call)
   }
 
   /** @internal The delay of a call is over; the call may be too. */
   resume(call: Call): void {
     const refusal = call.phase === Phase.Done ? undefined : this.abortOf(call)?.delayed
-    if (refusal !== undefined || call.phase === Phase.Done) this.delayed.delete(call)
+    if (refusal !== undefined || call.phase === Phase.Done) this.delayed?.delete(call)
     call.resume(refusal)
   }
 
@@ -99,6 +102,9 @@ export class FaultGate implements Policy {
     return abort
   }
 }
+
+/** One object for all that say the same. */
+const same = shared((spec: FaultSpec) => spec)
 
 /** One delayed call. */
 class Delay extends TimerNode {

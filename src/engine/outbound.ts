@@ -19,10 +19,13 @@ export interface DomainRules {
   readonly list: RuleList
 }
 
-/** The compiled route table of one listener. Immutable. */
+/** The compiled route table of one listener. Immutable, but for what it found last. */
 export class Outbound {
   readonly spec: ListenerSpec
   private readonly hosts = new DomainIndex<DomainRules>()
+  /** Most listeners are called by one name. */
+  private authority = ''
+  private found: DomainRules | undefined
 
   constructor(spec: ListenerSpec, clusterOf: ClusterOf, hooksOf?: HooksOf) {
     this.spec = spec
@@ -35,7 +38,12 @@ export class Outbound {
 
   /** Where a request goes: the first rule that matches, one of its targets by weight. */
   match(view: RequestView, random: Random): Target {
-    const found = this.hosts.find(nameOf(view.authority))
+    const { authority } = view
+    if (authority !== this.authority || this.found === undefined) {
+      this.found = this.hosts.find(nameOf(authority))
+      this.authority = authority
+    }
+    const { found } = this
     if (found === undefined) return nowhere
     const path = view.path.slice(0, endOfPath(view.path))
     return found.list.first(view, path, random)?.draw(view, random) ?? nowhere

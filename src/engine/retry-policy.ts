@@ -4,6 +4,7 @@ import type { RetryOn, RetrySpec } from '../model/route.ts'
 import { compileHeader } from './compile-match.ts'
 import type { RequestView } from './exchange.ts'
 import { Kind } from './outcome.ts'
+import { shared } from './shared.ts'
 
 /** A header and what its value must be like. */
 export interface HeaderCheck {
@@ -49,7 +50,7 @@ const grpcCodeOf: Partial<Record<RetryOn, number>> = {
  * announces `statusCodes`, which count without it too (Istio's bare numbers). Status numbers mean answers of a peer: a reset
  * that became a 503 here is a `reset`.
  */
-export function compileRetry(spec: RetrySpec): RetryPolicy {
+export const compileRetry: (spec: RetrySpec) => RetryPolicy = shared((spec) => {
   let kinds = 0
   let grpcCodes = 0
   const statuses = new Uint8Array(1000)
@@ -92,7 +93,7 @@ export function compileRetry(spec: RetrySpec): RetryPolicy {
     answerHeaders: byHeader ? spec.retriableHeaders.map(check) : null,
     requestHeaders: spec.retriableRequestHeaders.length === 0 ? null : spec.retriableRequestHeaders.map(compileHeader),
   }
-}
+})
 
 function check(match: HeaderMatch): HeaderCheck {
   return { name: match.name, test: compileHeaderValue(match) }

@@ -1,6 +1,6 @@
-import type { HeaderEdit, RouteSpec, WeightedCluster } from '../model/route.ts'
+import type { CorsSpec, HeaderEdit, PathMatch, RouteSpec, WeightedCluster } from '../model/route.ts'
 import type { Call } from './call.ts'
-import { type Cors, joinResponseEdits } from './cors.ts'
+import { compileCors, joinResponseEdits } from './cors.ts'
 import { compileEdits, editList, editRecord } from './edits.ts'
 import type { RequestView } from './exchange.ts'
 import type { FormatView, ResponseHeaders } from './format.ts'
@@ -8,20 +8,35 @@ import { compileCookies } from './hash-policy.ts'
 import { compilePathRewrite } from './path-rewrite.ts'
 import type { ResponseEdits, RouteEdits } from './route.ts'
 import { compileSessionCookie } from './session.ts'
+import { shared } from './shared.ts'
 
 /** For edits whose values are all fixed: nobody looks. */
 const nothing = Object.freeze({}) as FormatView
 
 /** What a route and one of its destinations change; null = nothing. */
 export function compileRouteEdits(
-  spec: RouteSpec,
+  { name, match, rewrite, headers, hash, session }: RouteSpec,
   cluster: WeightedCluster | null,
-  cors: Cors | null,
+  cors: CorsSpec | null,
 ): RouteEdits | null {
-  const { rewrite } = spec
-  const path = rewrite === null || rewrite.path === null ? same : compilePathRewrite(rewrite.path, spec.match.path)
-  const authority = cluster?.authority ?? rewrite?.authority ?? null
-  const requested = both(cluster?.headers?.request, spec.headers?.request)
+  if (rewrite === null && headers === null && hash.length === 0 && !session && cors === null)
+    if (cluster?.authority === undefined && cluster?.headers === undefined) return null
+  const own = { name, path: match.path, rewrite, headers, hash, session, cors }
+  return compileShared({ ...own, cluster: { authority: cluster?.authority, headers: cluster?.headers } })
+}
+
+/** All of a route that its edits go by. */
+type EditSpec = Pick<RouteSpec, 'name' | 'rewrite' | 'headers' | 'hash' | 'session' | 'cors'> & {
+  readonly path: PathMatch
+  readonly cluster: Partial<Pick<WeightedCluster, 'authority' | 'headers'>>
+}
+
+const compileShared = shared((spec: EditSpec): RouteEdits | null => {
+  const { rewrite, cluster } = spec
+  const path = rewrite === null || rewrite.path === null ? same : compilePathRewrite(rewrite.path, spec.path)
+  const authority = cluster.authority ?? rewrite?.authority ?? null
+  const cors = spec.cors === null ? null : compileCors(spec.cors)
+  const requested = both(cluster.headers?.request, spec.headers?.request)
   // CORS has the last word: what the peer said of origins is not what the route says.
   const cookies = joinResponseEdits(compileCookies(spec.hash), compileSessionCookie(spec.session))
   const own = joinResponseEdits(compileResponseEdits(spec, cluster), cookies)
@@ -39,10 +54,13 @@ export function compileRouteEdits(
     response,
     local: cors?.response ?? null,
   }
-}
+})
 
 /** null = none. */
-export function compileResponseEdits(spec: RouteSpec, cluster: WeightedCluster | null): ResponseEdits | null {
+export function compileResponseEdits(
+  spec: Pick<RouteSpec, 'headers'>,
+  cluster: Pick<WeightedCluster, 'headers'> | null,
+): ResponseEdits | null {
   const edits = compileEdits(both(cluster?.headers?.response, spec.headers?.response))
   if (edits.length === 0) return null
   return {

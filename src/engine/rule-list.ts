@@ -1,4 +1,5 @@
 import type { Random } from '../model/clock.ts'
+import type { MatchTest } from './compile-match.ts'
 import type { Rule } from './compile-route.ts'
 import type { RequestView } from './exchange.ts'
 
@@ -11,6 +12,8 @@ const WORTH_AN_INDEX = 8
  */
 export class RuleList {
   private readonly rules: readonly Rule[]
+  /** Of the rules, in their order: those that do not match are not looked at. */
+  private readonly tests: readonly MatchTest[]
   /** Indexes of the rules for one exact path, ascending; null = no index. */
   private readonly byPath: ReadonlyMap<string, readonly number[]> | null
   /** Indexes of all other rules, ascending. */
@@ -18,6 +21,7 @@ export class RuleList {
 
   constructor(rules: readonly Rule[]) {
     this.rules = rules
+    this.tests = rules.map((rule) => rule.matches)
     const byPath = new Map<string, number[]>()
     const others: number[] = []
     rules.forEach(({ spec: { match } }, i) => {
@@ -32,16 +36,15 @@ export class RuleList {
 
   /** @param path without query */
   first(view: RequestView, path: string, random: Random): Rule | undefined {
-    const { rules, byPath, others } = this
+    const { rules, tests, byPath, others } = this
     if (byPath === null) {
-      for (const rule of rules) if (rule.matches(view, path, random)) return rule
+      for (let i = 0; i < tests.length; i++) if (tests[i]!(view, path, random)) return rules[i]
       return undefined
     }
     const exact = byPath.get(path) ?? none
     for (let e = 0, o = 0; e < exact.length || o < others.length; ) {
       const next = o === others.length || (e < exact.length && exact[e]! < others[o]!) ? exact[e++]! : others[o++]!
-      const rule = rules[next]!
-      if (rule.matches(view, path, random)) return rule
+      if (tests[next]!(view, path, random)) return rules[next]
     }
     return undefined
   }
