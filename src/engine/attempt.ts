@@ -89,11 +89,17 @@ export abstract class Attempt extends TimerNode implements Outcome {
     call.cluster.loadReported(this.host, report, call.env.clock.now())
   }
 
-  /** ms that its answer is waited for from now on; Infinity = no limit (x-envoy-expected-rq-timeout-ms, grpc-timeout). */
+  /** ms that its answer is waited for from now on; Infinity = no limit (x-envoy-expected-rq-timeout-ms). */
   remainingMs(now: number): number {
     const { call } = this
     const ownLimit = call.route.hedge?.spec.onTryTimeout === true ? Number.POSITIVE_INFINITY : call.tryTimeoutMs
     return Math.min(call.deadline, this.startedAt + ownLimit) - now
+  }
+
+  /** ms within which its answer is to be complete; Infinity = it may go on for as long as it likes (grpc-timeout). */
+  completeMs(now: number): number {
+    const { call } = this
+    return (call.route.timeoutUntilHeaders ? call.exchange.callerDeadline : call.deadline) - now
   }
 
   /** Bytes go to a connection. A second time = the library sent it again on its own. */

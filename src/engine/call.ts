@@ -104,7 +104,9 @@ export class Call extends TimerNode {
 
   /** ms. */
   get timeoutMs(): number {
-    return this.limits.timeoutMs
+    const { limits, route } = this
+    const none = limits === route && route.timeoutUntilHeaders && this.exchange.lateHead === true
+    return none ? Number.POSITIVE_INFINITY : limits.timeoutMs
   }
 
   /** ms. */
@@ -119,7 +121,7 @@ export class Call extends TimerNode {
 
   /** `deadline` without that of the caller. */
   private get ownDeadline(): number {
-    return this.startedAt + this.postponedMs + this.limits.timeoutMs
+    return this.startedAt + this.postponedMs + this.timeoutMs
   }
 
   /** Of the engine's clock. */

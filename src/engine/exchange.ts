@@ -35,6 +35,8 @@ export interface Exchange extends RequestView {
   readonly sourceAddress?: string | undefined
   /** Could it be sent a second time while the first goes on? Absent = no: it is never hedged. */
   readonly hedgeable?: boolean
+  /** The head of its answer may come with the answer itself: a route's time until the head is not for it. Absent = no. */
+  readonly lateHead?: boolean
   /** It rather waits, until its deadline, than fail because no host is there or none can be connected to. Absent = no. */
   readonly patient?: boolean
   /** The request says for itself how it is retried and timed out; see overrides.ts. Absent = no. */

@@ -4,7 +4,7 @@ import { Attempt } from '../engine/attempt.ts'
 import type { Call } from '../engine/call.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import { Kind } from '../engine/outcome.ts'
-import { httpStatusOf } from '../engine/rejection.ts'
+import { httpStatusOf, Rejection } from '../engine/rejection.ts'
 import { asksForRetry } from '../engine/retry.ts'
 import { SPENT_HEADER } from '../engine/retry-tree.ts'
 import { learnLoad } from '../orca/answer.ts'
@@ -25,6 +25,14 @@ const credentialsInClear = callersFailure(
   'call credentials are sent over TLS only, and this endpoint speaks plaintext',
   'call_credentials_in_plaintext',
 )
+
+const silence: Failure = {
+  kind: Kind.Reset,
+  rejection: new Rejection({
+    ...{ status: 504, grpcStatus: Status.UNAVAILABLE, flag: 'SI', details: 'stream_idle_timeout' },
+    body: 'the stream was silent for too long',
+  }),
+}
 
 /** One try over gRPC: one HTTP/2 stream. What it brings goes to the engine, and what the engine wants delivered to the caller. */
 export class GrpcAttempt extends Attempt implements Waiting<GrpcAttempt>, FrameSink {
@@ -271,6 +279,11 @@ export class GrpcAttempt extends Attempt implements Waiting<GrpcAttempt>, FrameS
   broken(grpcStatus: number, text: string, details: string): void {
     if (this.over) return
     this.fail(callersFailure(grpcStatus, text, details), null)
+  }
+
+  /** @internal No message in either direction for as long as the route allows. */
+  silent(ms: number): void {
+    if (!this.over) this.fail(silence, new Error(`no message for ${ms} ms`))
   }
 
   /** @internal */

@@ -8,6 +8,7 @@ import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
 import { type Hop, hopOf } from '../telemetry/context.ts'
 import { HeldCalls } from '../transport/held-calls.ts'
+import { SilenceWatch } from '../transport/silence-watch.ts'
 import { UnderWay } from '../transport/under-way.ts'
 import type { GrpcExchange } from './exchange.ts'
 import { GrpcHostLink } from './host-link.ts'
@@ -45,6 +46,8 @@ const noConfiguration = new Rejection({
 export class GrpcDispatcher {
   readonly engine: Engine
   readonly clock: Clock
+  /** @internal */
+  readonly silence: SilenceWatch
   private readonly identity: IdentityState | null
   private readonly wantConfiguration: (authority: string) => void
   private readonly holdTimeoutMs: number
@@ -64,6 +67,7 @@ export class GrpcDispatcher {
     this.wantConfiguration = options.want
     this.holdTimeoutMs = options.holdTimeoutMs ?? 10_000
     this.propagates = options.propagateDeadlines ?? true
+    this.silence = new SilenceWatch(this.engine.wheel, this.underWay)
     this.held = new HeldCalls<GrpcExchange>(this.engine.wheel, (exchange) => this.heldTooLong(exchange))
     const stopIdentity = this.watchIdentity()
     const stopEngine = this.engine.onApply(() => this.configurationChanged())
@@ -128,6 +132,7 @@ export class GrpcDispatcher {
     if (exchange.call === null) this.held.remove(exchange)
     if (this.underWay.size > 0) return
     this.engine.wheel.release()
+    this.silence.stop()
     for (const idle of this.whenIdle.splice(0)) idle()
   }
 

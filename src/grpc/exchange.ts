@@ -65,6 +65,8 @@ export class GrpcExchange implements Exchange, GrpcCall {
   /** For the dispatcher's list of what is under way. */
   place = -1
   done = false
+  /** Its head may come with its first message, so limits until the head are not for it. */
+  readonly lateHead = true
   private readonly deadline: number
   private readonly scope = new AsyncResource('INMESH_GRPC_CALL')
   private readonly number = ++calls
@@ -78,6 +80,11 @@ export class GrpcExchange implements Exchange, GrpcCall {
   /** What is told once all messages are read. */
   private final: StatusObject | null = null
   private started = false
+  /** ms that its answer may be silent; Infinity = for ever. */
+  private idleMs = Number.POSITIVE_INFINITY
+  /** Something came or went since the last look. */
+  private heard = false
+  private heardAt = 0
   private whenDone: (() => void) | null = null
 
   /** @param deadline monotonic ms of the engine's clock; Infinity = none */
@@ -309,6 +316,12 @@ export class GrpcExchange implements Exchange, GrpcCall {
     else this.generateMetadata(credentials)
   }
 
+  private listen(idleMs: number): void {
+    this.idleMs = idleMs
+    this.heard = true
+    this.dispatcher.silence.expect(idleMs, this.dispatcher.clock.now())
+  }
+
   private pump(): void {
     for (let a = (this.call?.latest ?? null) as GrpcAttempt | null; a !== null; a = a.previous as GrpcAttempt | null)
       if (!a.settled) a.pump()
@@ -318,6 +331,7 @@ export class GrpcExchange implements Exchange, GrpcCall {
 
   /** @internal Message `n` is in a connection. */
   sent(n: number): void {
+    this.heard = true
     const callback = this.outbox.sent(n)
     if (callback !== null) this.scope.runInAsyncScope(callback, undefined, null)
   }
@@ -327,6 +341,8 @@ export class GrpcExchange implements Exchange, GrpcCall {
     this.delivering = attempt
     this.outbox.commit(attempt.taken)
     const { call } = this
+    const idleMs = call?.route.spec.idleTimeoutMs ?? Number.POSITIVE_INFINITY
+    if (idleMs !== Number.POSITIVE_INFINITY) this.listen(idleMs)
     const edits = call?.route.edits?.response ?? null
     if (call !== null && edits !== null)
       edits.apply(headers, { request: this, call, response: headers, routeName: call.route.name })
@@ -340,6 +356,7 @@ export class GrpcExchange implements Exchange, GrpcCall {
 
   /** @internal */
   receive(message: Buffer): void {
+    this.heard = true
     this.inbox.add(message)
   }
 
@@ -391,6 +408,18 @@ export class GrpcExchange implements Exchange, GrpcCall {
     if (this.done) return
     this.finish()
     process.nextTick(tellLater, this, status)
+  }
+
+  /** @internal */
+  look(now: number): number {
+    const { delivering } = this
+    if (delivering === null) return Number.POSITIVE_INFINITY
+    // A reader that makes the sender wait is no silence of the sender.
+    if (this.heard || this.inbox.size > 0) {
+      this.heard = false
+      this.heardAt = now
+    } else if (now - this.heardAt >= this.idleMs) delivering.silent(this.idleMs)
+    return this.idleMs
   }
 
   /** @internal */

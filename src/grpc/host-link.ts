@@ -15,6 +15,8 @@ export class GrpcHostLink extends HostConnections<GrpcSession, GrpcAttempt> {
   private readonly forgetLink: (link: GrpcHostLink) => void
   /** Those that may take streams, the oldest first. */
   private readonly usable: GrpcSession[] = []
+  /** Streams that the peer takes on a connection, as it said last. */
+  private streams = Number.MAX_SAFE_INTEGER
 
   constructor(
     host: HostRuntime,
@@ -24,6 +26,12 @@ export class GrpcHostLink extends HostConnections<GrpcSession, GrpcAttempt> {
   ) {
     super(host, cluster, identity)
     this.forgetLink = gone
+  }
+
+  /** @internal The peer has said how many streams a connection takes. */
+  told(session: GrpcSession, streams: number): void {
+    this.streams = Math.max(1, Math.min(streams, Number.MAX_SAFE_INTEGER))
+    this.roomier(session)
   }
 
   /** @internal A connection may have room for those who wait. */
@@ -37,8 +45,14 @@ export class GrpcHostLink extends HostConnections<GrpcSession, GrpcAttempt> {
     if (at >= 0) this.usable.splice(at, 1)
   }
 
+  /** As many as the peer takes on one: one is opened at a time until it has said so. */
   protected override get capacity(): number {
-    return 100
+    return this.streams
+  }
+
+  protected override get promised(): number {
+    for (const session of this.open) if (session.untold) return Number.MAX_SAFE_INTEGER
+    return 0
   }
 
   protected override get protocols(): readonly string[] {

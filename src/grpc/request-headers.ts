@@ -42,7 +42,7 @@ export function requestHeaders(attempt: GrpcAttempt, secure: boolean): string[] 
     'identity,deflate,gzip',
   ]
   if (exchange.encoding !== 'identity') headers.push('grpc-encoding', exchange.encoding)
-  const ms = attempt.remainingMs(call.now)
+  const ms = attempt.completeMs(call.now)
   if (ms !== Number.POSITIVE_INFINITY) headers.push('grpc-timeout', formatTimeout(ms))
   if (attempt.number > 1) headers.push('grpc-previous-rpc-attempts', String(attempt.number - 1))
   const replaced = replacedBits(attempt)

@@ -184,7 +184,7 @@ describe('deadlines and cancellation', () => {
         seen.push(Number(call.getDeadline()) - Date.now())
       },
     })
-    const made = mesh({ endpoints: [peer.port], route: { timeoutMs: 400 } })
+    const made = mesh({ endpoints: [peer.port], route: { timeoutMs: 400, timeoutUntilHeaders: false } })
     const client = made.client()
     await expect(unary(client, 'x', { deadline: Date.now() + 100 })).rejects.toMatchObject({ code: 4 })
     await expect(unary(client, 'x', { deadline: Date.now() + 60_000 })).rejects.toMatchObject({ code: 4 })
@@ -195,6 +195,41 @@ describe('deadlines and cancellation', () => {
     expect(seen[2]).toBeLessThanOrEqual(150)
     await expect(unary(client, 'x', { deadline: Date.now() - 1 })).rejects.toMatchObject({ code: 4 })
     expect(seen).toHaveLength(3)
+  })
+
+  it('a limit until the headers is none: the head of an answer comes with its first message', async () => {
+    const deadlines: number[] = []
+    const peer = await serve({
+      expand(call) {
+        deadlines.push(Number(call.getDeadline()))
+        setTimeout(() => {
+          call.write(Buffer.from('late'))
+          call.end()
+        }, 300)
+      },
+    })
+    const made = mesh({ endpoints: [peer.port], route: { timeoutMs: 100, timeoutUntilHeaders: true } })
+    expect((await drain(made.client().expand(Buffer.from('x')))).words).toEqual(['late'])
+    expect(deadlines).toEqual([Number.POSITIVE_INFINITY])
+  })
+
+  it('a stream that is silent for as long as its route allows is ended, one that talks is not', async () => {
+    const peer = await serve({
+      chat(call) {
+        call.on('error', () => undefined)
+        call.on('data', (word: Buffer) => call.write(word))
+      },
+    })
+    const made = mesh({ endpoints: [peer.port], route: { idleTimeoutMs: 200 } })
+    const chat = made.client().chat()
+    const heard = drain(chat)
+    for (let i = 0; i < 6; i++) {
+      chat.write(Buffer.from(`${i}`))
+      await new Promise((resolve) => setTimeout(resolve, 80))
+    }
+    const { words, status: end } = await heard
+    expect(words).toHaveLength(6)
+    expect(end).toMatchObject({ code: status.UNAVAILABLE, details: expect.stringContaining('200 ms') })
   })
 
   it('cancelling resets the stream, and the caller hears of it once', async () => {

@@ -14,6 +14,8 @@ export interface GrpcStream extends ClientHttp2Stream {
 
 /** Bytes that a peer may send on one stream before somebody has read them. */
 const STREAM_WINDOW = 256 * 1024
+/** The same for all streams of a connection together; none that nobody reads holds up the others. */
+const CONNECTION_WINDOW = 4 * 1024 * 1024
 /** Streams that a connection takes while the peer has not said how many (RFC 9113 section 6.5.2 recommends 100). */
 const UNTOLD_STREAMS = 100
 const MAX_TIMER_MS = 2_147_483_647
@@ -33,6 +35,8 @@ export class GrpcSession implements HostConnection {
   requests = 0
   /** No stream may follow. */
   retiring = false
+  /** The peer has not said yet how many streams it takes. */
+  untold = true
   /** What broke it. */
   error: unknown = null
   private readonly link: GrpcHostLink
@@ -66,9 +70,11 @@ export class GrpcSession implements HostConnection {
       this.error ??= error
     })
     this.h2.on('remoteSettings', ({ maxConcurrentStreams }) => {
+      this.untold = false
       this.peerStreams = maxConcurrentStreams ?? Number.POSITIVE_INFINITY
-      link.roomier(this)
+      link.told(this, this.peerStreams)
     })
+    this.h2.setLocalWindowSize(CONNECTION_WINDOW)
     this.h2.on('goaway', () => this.retire())
     this.h2.once('close', () => this.closed())
     this.h2.unref()
@@ -169,6 +175,7 @@ export class GrpcSession implements HostConnection {
 
   private closed(): void {
     this.retiring = true
+    this.untold = false
     for (const timer of [this.idleTimer, this.expiry, this.keepaliveTimer]) if (timer !== null) clearTimeout(timer)
     this.link.retired(this)
     this.link.closed(this)

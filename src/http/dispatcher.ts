@@ -9,6 +9,7 @@ import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
 import { type Hop, hopOf } from '../telemetry/context.ts'
 import { HeldCalls } from '../transport/held-calls.ts'
+import { SilenceWatch } from '../transport/silence-watch.ts'
 import { UnderWay } from '../transport/under-way.ts'
 import { Coalescer } from './coalesce.ts'
 import { HttpExchange } from './exchange.ts'
@@ -16,7 +17,6 @@ import { healthProbe } from './health-probe.ts'
 import { HttpHostLink } from './host-link.ts'
 import { loadProbe } from './load-probe.ts'
 import { rejectionReply } from './local-reply.ts'
-import { SilenceWatch } from './silence-watch.ts'
 
 export interface MeshDispatcherOptions {
   readonly engine: Engine

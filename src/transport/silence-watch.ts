@@ -1,8 +1,16 @@
 import { TimerNode, type TimerWheel } from '../engine/time.ts'
-import type { HttpExchange } from './exchange.ts'
 
 /** Looks per idle timeout: silence is found at most a quarter of it too late. */
 const LOOKS = 4
+
+/** An answer that may fall silent. */
+export interface Listened {
+  /**
+   * Ends an answer that was silent for too long.
+   * @returns ms that this answer may be silent; Infinity = it does not matter
+   */
+  look(now: number): number
+}
 
 /**
  * Finds responses that fell silent. One timer for all calls of a dispatcher, so that a call pays for a mark and no more:
@@ -10,10 +18,10 @@ const LOOKS = 4
  */
 export class SilenceWatch extends TimerNode {
   private readonly wheel: TimerWheel
-  private readonly underWay: Iterable<HttpExchange>
+  private readonly underWay: Iterable<Listened>
   private period = Number.POSITIVE_INFINITY
 
-  constructor(wheel: TimerWheel, underWay: Iterable<HttpExchange>) {
+  constructor(wheel: TimerWheel, underWay: Iterable<Listened>) {
     super()
     this.wheel = wheel
     this.underWay = underWay
