@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -8,8 +8,8 @@ import type { TLSSocket } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
 import { type Answer, call, meshClient } from '../../test/support/mesh-client.ts'
 import { createTestCa, type TestLeafOptions } from '../../test/support/test-ca.ts'
-import type { ExternalTlsSpec } from '../model/cluster.ts'
-import { subjectAltNames } from './external-tls.ts'
+import type { EndpointSpec, ExternalTlsSpec } from '../model/cluster.ts'
+import { externalTlsOptions, subjectAltNames } from './external-tls.ts'
 
 const ca = createTestCa('public.example')
 const closing: (() => unknown)[] = []
@@ -135,6 +135,36 @@ describe('a service outside the mesh', () => {
     expect(plain.status).toBe(503)
     expect(service.seen.length).toBe(0)
   })
+})
+
+it('goes on with the files of before while they are half renewed', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'inmesh-tls-'))
+  closing.push(() => rmSync(folder, { recursive: true }))
+  const [chain, key] = [join(folder, 'chain'), join(folder, 'key')]
+  let stamp = 1_000
+  const write = (path: string, text: string) => {
+    writeFileSync(path, text)
+    utimesSync(path, stamp, stamp)
+    stamp += 1_000
+  }
+  const [first, renewed] = [ca.issue('spiffe://a/b'), ca.issue('spiffe://a/b')]
+  write(chain, first.certPem)
+  write(key, first.keyPem)
+  const spec: ExternalTlsSpec = {
+    sni: '',
+    ca: { kind: 'inline', pem: ca.rootPem },
+    subjectAltNames: [],
+    insecureSkipVerify: false,
+    client: { certificate: { kind: 'file', path: chain }, key: { kind: 'file', path: key } },
+    alpn: [],
+  }
+  const endpoint = { address: '127.0.0.1', hostname: 'a' } as EndpointSpec
+  const context = () => externalTlsOptions(spec, endpoint, []).secureContext
+  const before = context()
+  write(chain, renewed.certPem)
+  expect(context()).toBe(before)
+  write(key, renewed.keyPem)
+  expect(context()).not.toBe(before)
 })
 
 it('reads subject alternative names, quoted ones too', () => {

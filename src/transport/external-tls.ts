@@ -81,6 +81,9 @@ function contextOf(spec: ExternalTlsSpec): SecureContext {
     contexts.set(spec, { stamp, context })
     return context
   } catch (cause) {
+    // Chain and key are two files: while one is replaced and the other is not yet, those of before are the ones to use.
+    const last = contexts.get(spec)
+    if (last !== undefined) return last.context
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new InmeshError('ERR_INMESH_IDENTITY', `TLS to this service cannot be spoken: ${reason}`, { cause })
   }

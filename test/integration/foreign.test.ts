@@ -161,6 +161,40 @@ describe('a foreign control plane', () => {
   })
 })
 
+describe('an xDS server behind TLS (A65)', () => {
+  it('must be who its name says, and is shown a certificate', async () => {
+    const ca = createTestCa('demo')
+    const [server, own] = [ca.issue('', { uris: [], dns: ['localhost'] }), ca.issue('spiffe://demo/client')]
+    const write = (name: string, text: string) => {
+      writeFileSync(join(folder, name), text)
+      return join(folder, name)
+    }
+    const secure = await new SnapshotAds(
+      ServerCredentials.createSsl(
+        Buffer.from(ca.rootPem),
+        [{ cert_chain: Buffer.from(server.certPem), private_key: Buffer.from(server.keyPem) }],
+        true,
+      ),
+    ).start()
+    closing.push(async () => secure.stop())
+    secure.set(listener('echo', 'routes'), route('routes', 'backend'), cluster('backend'))
+    secure.set(endpoints('backend', await backend('a')))
+    const config = {
+      ca_certificate_file: write('ca.pem', ca.rootPem),
+      certificate_file: write('own.pem', own.certPem),
+      private_key_file: write('own.key', own.keyPem),
+    }
+    const to = (host: string) => ({
+      xds_servers: [{ server_uri: `${host}:${secure.port}`, channel_creds: [{ type: 'tls', config }] }],
+    })
+    expect(await get(await joinPlane(to('localhost')))).toBe('200 a')
+    const wrong = await joinPlane(to('127.0.0.1'))
+    await eventually(() =>
+      expect(JSON.stringify(wrong.status().xds)).toContain("IP: 127.0.0.1 is not in the cert's list"),
+    )
+  })
+})
+
 describe('admin services', () => {
   it('tell what a client holds, and about channels', async () => {
     serveEcho(await backend('a'))
