@@ -217,6 +217,15 @@ describe('clusters', () => {
     expect(spec().spec.limits).toMatchObject({ maxRequests: 1_024, maxRetries: Number.POSITIVE_INFINITY })
   })
 
+  it('eject by statistics, and by errors in a row only where that is said (A50)', () => {
+    expect(spec({ outlierDetection: {} }).spec.outlier).toMatchObject({
+      consecutive5xx: 0,
+      successRate: { minimumHosts: 5, requestVolume: 100, stdevFactor: 1.9, enforcingPercent: 100 },
+      failurePercentage: null,
+    })
+    expect(spec({ outlierDetection: { consecutive5xx: 3 } }).spec.outlier?.consecutive5xx).toBe(3)
+  })
+
   it('weigh localities as soon as one has a weight (A27)', () => {
     const use = (weight: number | undefined) => {
       const cluster = new WatchedCluster('c')

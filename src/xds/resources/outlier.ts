@@ -30,12 +30,14 @@ export function outlierSpec(
   if (message === undefined) return null
   field.onlyReads(OutlierDetectionSchema, message, fields)
   const baseEjectionTimeMs = positiveMs(field.at('base_ejection_time'), message.baseEjectionTime, 30_000)
+  // gRPC ejects by statistics only (A50), so that control planes for its clients mean nothing by silence.
+  const unsaid = field.dialect.providers === null ? 5 : 0
   const split = message.splitExternalLocalOriginErrors
   return {
     consecutive5xx: enforced(
       field.at('enforcing_consecutive_5xx'),
       message.enforcingConsecutive5xx ?? 100,
-      message.consecutive5xx ?? 5,
+      message.consecutive5xx ?? unsaid,
     ),
     consecutiveGatewayErrors: enforced(
       field.at('enforcing_consecutive_gateway_failure'),
@@ -53,7 +55,7 @@ export function outlierSpec(
     consecutiveLocalOrigin: enforced(
       field.at('enforcing_consecutive_local_origin_failure'),
       message.enforcingConsecutiveLocalOriginFailure ?? 100,
-      message.consecutiveLocalOriginFailure ?? 5,
+      message.consecutiveLocalOriginFailure ?? unsaid,
     ),
     successRate: successRate(field, message),
     failurePercentage: failurePercentage(field, message),
