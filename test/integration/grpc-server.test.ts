@@ -37,12 +37,11 @@ async function serve(service: string, handlers: Partial<EchoHandlers> = {}, from
   return { mesh, server, served }
 }
 
-const ask = (
-  mesh: Mesh,
-  service: string,
-  ...args: [kind: (typeof kinds)[number], ...rest: never[]] | Parameters<Ask>
-) => askEcho(mesh.grpc.client(Client, service), ...(args as Parameters<Ask>))
-type Ask = Parameters<typeof askEcho> extends [unknown, ...infer Rest] ? (...args: Rest) => void : never
+type Rest<All> = All extends [unknown, ...infer Others] ? Others : never
+
+/** A call through the mesh. */
+const ask = (mesh: Mesh, service: string, ...call: Rest<Parameters<typeof askEcho>>) =>
+  askEcho(mesh.grpc.client(Client, service), ...call)
 
 /** Asks until the answer is as the test wants it; what it is in the end. */
 const becomes = (code: number, look: () => Promise<EchoAnswer>) =>

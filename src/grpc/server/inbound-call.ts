@@ -71,12 +71,13 @@ export class InboundCall implements InboundRequest, RequestHead, Hop {
     return this.connection.localPort
   }
 
+  /** Over HTTP/2 there need not be a line of that name; HTTP/1.1 has one always. */
   header(name: string): string | undefined {
-    return headerOf(this.metadata, name)
+    return name === 'host' ? this.authority : headerOf(this.metadata, name)
   }
 
   values(name: string): readonly string[] {
-    return valuesOf(this.metadata, name)
+    return name === 'host' ? [this.authority] : valuesOf(this.metadata, name)
   }
 
   /** Another spelling would be another method: policies judge the one that runs as well, and refuse where they differ. */

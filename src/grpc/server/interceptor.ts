@@ -27,16 +27,16 @@ export function portInterceptor(connections: Connections): ServerInterceptor {
 
 /** A call that did not come in by the mesh, or whose connection is gone. */
 class StrayCall extends ServerInterceptingCall {
-  private readonly call: ServerInterceptingCallInterface
+  readonly #call: ServerInterceptingCallInterface
 
   constructor(call: ServerInterceptingCallInterface) {
     super(call)
-    this.call = call
+    this.#call = call
   }
 
   override start(listener: ServerListener): void {
-    this.call.start({
-      onReceiveMetadata: () => this.call.sendStatus(statusOf(rejections.noInboundPolicy, null)),
+    this.#call.start({
+      onReceiveMetadata: () => this.#call.sendStatus(statusOf(rejections.noInboundPolicy, null)),
       onReceiveMessage: () => undefined,
       onReceiveHalfClose: () => undefined,
       onCancel: () => listener.onCancel(),

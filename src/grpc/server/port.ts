@@ -134,10 +134,12 @@ export class GrpcPort {
       admission.whenIdle = done
       return admission.active === 0
     })
-    await within(Math.min(LINGER_MS, graceMs), (done) => {
-      this.whenEmpty = done
-      return this.sockets.size === 0
-    })
+    if (admission.active === 0) {
+      await within(Math.min(LINGER_MS, graceMs), (done) => {
+        this.whenEmpty = done
+        return this.sockets.size === 0
+      })
+    }
     this.gate.close()
     await stopped
   }
@@ -150,7 +152,10 @@ export class GrpcPort {
 
   private accept(socket: Socket, protocol: 'http1' | 'h2'): void {
     if (protocol === 'http1') {
+      // What else it says is read and thrown away: a reset would take the answer with it.
       socket.end(NOT_HTTP1)
+      socket.resume()
+      setTimeout(() => socket.destroy(), LINGER_MS).unref()
       return
     }
     const { connections } = this.options

@@ -12,100 +12,106 @@ import type { ServerListener, ServerStatus } from './types.ts'
 /**
  * A call between grpc-js and the app (and its own interceptors): judged when its head is there, before anybody above hears of
  * it; what comes in is then handed on within its trace. grpc-js says `onCancel` once at the end of every call, however it
- * ended: that is when the call is over.
+ * ended: that is when the call is over. Its fields are private at run time, too: the class above is not ours and has some.
  */
 export class ServerCall extends ServerInterceptingCall implements ServerListener {
-  private readonly call: ServerInterceptingCallInterface
-  private readonly path: string
-  private readonly connection: Connection
-  private listener!: ServerListener
+  readonly #call: ServerInterceptingCallInterface
+  readonly #path: string
+  readonly #connection: Connection
+  #listener!: ServerListener
   /** null = its head is not there yet. */
-  private inbound: InboundCall | null = null
-  private context!: CallContext
+  #inbound: InboundCall | null = null
+  #context!: CallContext
   /** What it ends with, as far as it is known here. */
-  private status: number | null = null
-  private admitted = false
+  #status: number | null = null
+  #admitted = false
 
   constructor(call: ServerInterceptingCallInterface, path: string, connection: Connection) {
     super(call)
-    this.call = call
-    this.path = path
-    this.connection = connection
+    this.#call = call
+    this.#path = path
+    this.#connection = connection
   }
 
   override start(listener: ServerListener): void {
-    this.listener = listener
-    this.call.start(this)
+    this.#listener = listener
+    this.#call.start(this)
   }
 
   onReceiveMetadata(metadata: Metadata): void {
-    const { admission } = this.connection
-    const inbound = admission.read(this.call, this.path, metadata, this.connection)
-    this.inbound = inbound
+    const { admission } = this.#connection
+    const inbound = admission.read(this.#call, this.#path, metadata, this.#connection)
+    this.#inbound = inbound
     const verdict = admission.judge(inbound, metadata)
-    if (verdict === HELD) inbound.onResume = (later) => this.answer(admission.told(inbound, later), metadata)
-    else this.answer(verdict, metadata)
+    if (verdict === HELD) inbound.onResume = (later) => this.#answer(admission.told(inbound, later), metadata)
+    else this.#answer(verdict, metadata)
   }
 
-  private answer(refusal: Rejection | null, metadata: Metadata): void {
-    const inbound = this.inbound!
-    const { admission } = this.connection
+  #answer(refusal: Rejection | null, metadata: Metadata): void {
+    const inbound = this.#inbound!
+    const { admission } = this.#connection
     if (refusal !== null) {
-      this.status = refusal.grpcStatus
-      this.call.sendStatus(statusOf(refusal, inbound.answerHeaders))
+      this.#status = refusal.grpcStatus
+      this.#call.sendStatus(statusOf(refusal, inbound.answerHeaders))
       return
     }
-    this.admitted = true
-    this.context = admission.contextOf(inbound)
-    admission.run(inbound, this.context, onMetadata, this.listener, metadata)
+    this.#admitted = true
+    this.#context = admission.contextOf(inbound)
+    admission.run(inbound, this.#context, onMetadata, this.#listener, metadata)
   }
 
   onReceiveMessage(message: unknown): void {
-    if (this.admitted) this.connection.admission.run(this.inbound!, this.context, onMessage, this.listener, message)
+    if (this.#admitted)
+      this.#connection.admission.run(this.#inbound!, this.#context, onMessage, this.#listener, message)
   }
 
   onReceiveHalfClose(): void {
-    if (this.admitted) this.connection.admission.run(this.inbound!, this.context, onHalfClose, this.listener, null)
+    if (this.#admitted) this.#connection.admission.run(this.#inbound!, this.#context, onHalfClose, this.#listener, null)
   }
 
   onCancel(): void {
-    const { admission } = this.connection
-    if (this.inbound !== null) admission.over(this.inbound, this.status)
-    if (this.admitted) admission.run(this.inbound!, this.context, onCancel, this.listener, null)
-    else this.listener.onCancel()
+    const { admission } = this.#connection
+    if (this.#inbound !== null) admission.over(this.#inbound, this.#status)
+    if (this.#admitted) admission.run(this.#inbound!, this.#context, onCancel, this.#listener, null)
+    else this.#listener.onCancel()
   }
 
   override sendMetadata(metadata: Metadata): void {
-    const { inbound } = this
+    const inbound = this.#inbound
+    let told = metadata
     if (inbound !== null && !inbound.answering) {
       inbound.answering = true
-      if (inbound.answerHeaders !== null) tellAll(metadata, inbound.answerHeaders)
+      if (inbound.answerHeaders !== null) {
+        // The app's own object may serve it for other calls.
+        told = metadata.clone()
+        tellAll(told, inbound.answerHeaders)
+      }
     }
-    this.call.sendMetadata(metadata)
+    this.#call.sendMetadata(told)
   }
 
   override sendMessage(message: unknown, callback: () => void): void {
-    const { inbound } = this
+    const inbound = this.#inbound
     if (inbound !== null && !inbound.answering) {
       if (inbound.answerHeaders === null) inbound.answering = true
       else this.sendMetadata(new Metadata())
     }
-    this.call.sendMessage(message, callback)
+    this.#call.sendMessage(message, callback)
   }
 
   override sendStatus(status: ServerStatus): void {
-    this.status ??= status.code
-    this.call.sendStatus(this.withMarks(status))
+    this.#status ??= status.code
+    this.#call.sendStatus(this.#withMarks(status))
   }
 
   override getAuthContext(): AuthContext {
-    const { peer } = this.connection
-    return peer === null ? this.call.getAuthContext() : new MeshAuthContext(this.call, peer)
+    const { peer } = this.#connection
+    return peer === null ? this.#call.getAuthContext() : new MeshAuthContext(this.#call, peer)
   }
 
   /** What is said with a status besides: that hops below have repeated enough; of an answer without head, what its head says. */
-  private withMarks(status: ServerStatus): ServerStatus {
-    const { inbound } = this
+  #withMarks(status: ServerStatus): ServerStatus {
+    const inbound = this.#inbound
     if (inbound === null) return status
     const spent = inbound.spent && status.code !== 0
     const headers = inbound.answering ? null : inbound.answerHeaders
