@@ -45,7 +45,7 @@ export function loadBalancing(
   if (chosen === 'WEIGHTED_ROUND_ROBIN')
     return {
       lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,
-      loadBalancingPolicy: weightedRoundRobin(ofService.weightedRoundRobin, foreign || weighted),
+      loadBalancingPolicy: weightedRoundRobin(ofService.weightedRoundRobin, foreign || weighted, foreign),
     }
   if (foreign || chosen === 'ROUND_ROBIN')
     return {

@@ -121,7 +121,9 @@ spec: { host: payments, trafficPolicy: { ${blocks} } }
     for (const client of ['inmesh', 'grpc'] as const) {
       const { message } = cluster(yaml, client)
       const decoded = clusterType.decode(toBinary(ClusterSchema, message))
-      expect(decoded).toMatchObject({ value: { spec: { lb: all } }, warnings: [] })
+      // grpc-go takes 0 for the default.
+      const blackoutMs = client === 'inmesh' ? 0 : 1
+      expect(decoded).toMatchObject({ value: { spec: { lb: { ...all, blackoutMs } } }, warnings: [] })
       expect(message.lbPolicy).toBe(Cluster_LbPolicy.ROUND_ROBIN)
     }
     const top = (client: 'inmesh' | 'grpc') =>

@@ -17,17 +17,22 @@ const typed = (name: string, typedConfig: ReturnType<typeof pack>): PolicyInit =
  * the list; who does not read the list takes lb_policy.
  *
  * @param byLocality localities are chosen by weight first, as gRPC does everywhere
+ * @param foreign grpc-go takes a 0 for "not said", so it gets the next best
  */
-export function weightedRoundRobin(settings: ServicePolicySpec['weightedRoundRobin'], byLocality: boolean): PolicyInit {
+export function weightedRoundRobin(
+  settings: ServicePolicySpec['weightedRoundRobin'],
+  byLocality: boolean,
+  foreign: boolean,
+): PolicyInit {
   const { oobReportingMs, blackoutMs, expirationMs, updateMs, errorPenalty } = settings ?? {}
   const own = pack(ClientSideWeightedRoundRobinSchema, {
     ...(oobReportingMs === undefined
       ? {}
       : { enableOobLoadReport: true, oobReportingPeriod: duration(oobReportingMs) }),
-    ...(blackoutMs === undefined ? {} : { blackoutPeriod: duration(blackoutMs) }),
+    ...(blackoutMs === undefined ? {} : { blackoutPeriod: duration(Math.max(foreign ? 1 : 0, blackoutMs)) }),
     ...(expirationMs === undefined ? {} : { weightExpirationPeriod: duration(expirationMs) }),
     ...(updateMs === undefined ? {} : { weightUpdatePeriod: duration(updateMs) }),
-    ...(errorPenalty === undefined ? {} : { errorUtilizationPenalty: errorPenalty }),
+    ...(errorPenalty === undefined ? {} : { errorUtilizationPenalty: Math.max(foreign ? 1e-6 : 0, errorPenalty) }),
   })
   const policies = [
     ...typed('client_side_weighted_round_robin', own).policies!,

@@ -4,5 +4,5 @@ import { asServer, grpcGo } from './support/toolchains.ts'
 
 // Building it for the first time takes a minute or two.
 const peer = await grpcGo()
-describeForeignClient(peer)
+describeForeignClient(peer, { goesByLoad: true })
 describeForeignServer(asServer(peer))

@@ -30,13 +30,14 @@ export interface Backend {
 
 /**
  * Metadata steers it: `x-delay-ms` = answer so much later; `x-fail-key` and `x-fail-times` = answer UNAVAILABLE to the
- * first so many calls with that key. `credentials` default to plaintext.
+ * first so many calls with that key; `x-utilization-NAME` = the server of that name reports so much load. `credentials` default to plaintext.
  */
 export async function startBackend(name: string, credentials = ServerCredentials.createInsecure()): Promise<Backend> {
-  const server = new Server()
+  const server = new Server({ 'grpc.server_call_metric_recording': 1 })
   const failed = new Map<string, number>()
   server.addService(service, {
-    WhoAreYou: async ({ metadata }: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => {
+    WhoAreYou: async (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => {
+      const { metadata } = call
       const text = (key: string) => String(metadata.get(key)[0] ?? '')
       const key = text('x-fail-key')
       const times = failed.get(key) ?? 0
@@ -44,6 +45,12 @@ export async function startBackend(name: string, credentials = ServerCredentials
         failed.set(key, times + 1)
         done({ code: status.UNAVAILABLE, details: 'as the test asked' })
         return
+      }
+      const utilization = Number(text(`x-utilization-${name}`))
+      if (utilization > 0) {
+        const recorder = (call as unknown as Recording).getMetricsRecorder()
+        recorder.recordQpsMetric(100)
+        recorder.recordApplicationUtilizationMetric(utilization)
       }
       const delay = Number(text('x-delay-ms'))
       if (delay > 0) await sleep(delay)
@@ -54,4 +61,12 @@ export async function startBackend(name: string, credentials = ServerCredentials
     server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error === null ? resolve(bound) : reject(error))),
   )
   return { name, port, stop: () => server.forceShutdown() }
+}
+
+/** What the types of grpc-js leave out. */
+interface Recording {
+  getMetricsRecorder(): {
+    recordQpsMetric(value: number): void
+    recordApplicationUtilizationMetric(value: number): void
+  }
 }

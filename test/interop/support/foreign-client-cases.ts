@@ -13,6 +13,8 @@ import { bootstrap, endpointOf, ForeignMesh } from './foreign-mesh.ts'
 export interface Quirks {
   /** Deadlines of routes may fire early. */
   readonly earlyRouteTimeouts?: boolean
+  /** It balances by reported load (gRFC A58); others take round robin. */
+  readonly goesByLoad?: boolean
   /** Nobody asks it what becomes of its calls. */
   readonly reportsNoLoad?: boolean
 }
@@ -153,6 +155,28 @@ function withControlPlane(peer: Peer, quirks: Quirks): void {
       [{}, 'rest'],
     ] as const)
       expect([metadata, await answerTo(metadata)]).toEqual([metadata, expected])
+    await mesh.synced()
+  })
+
+  it('balances by the load that servers report where it can, else in turn', async () => {
+    await mesh.apply(
+      `apiVersion: inmesh.dev/v1
+kind: ServicePolicy
+spec:
+  service: loaded
+  loadBalancer: WEIGHTED_ROUND_ROBIN
+  weightedRoundRobin: { blackoutMs: 0, updateMs: 100 }
+`,
+    )
+    await mesh.serve('loaded', 'busy', 'idle')
+    const target = 'xds:///loaded'
+    await warm(target, ['busy', 'idle'])
+    const metadata = { 'x-utilization-busy': '0.8', 'x-utilization-idle': '0.2' }
+    const shareOfIdle = async () => (await mesh.client.call({ target, count: 100, metadata })).answers.idle ?? 0
+    const expected = quirks.goesByLoad === true ? 80 : 50
+    await expect
+      .poll(async () => Math.abs((await shareOfIdle()) - expected) <= 3, { timeout: 10_000, interval: 50 })
+      .toBe(true)
     await mesh.synced()
   })
 
