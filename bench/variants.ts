@@ -1,16 +1,11 @@
-import { createPrivateKey } from 'node:crypto'
 import { createSecureContext } from 'node:tls'
 import { type Dispatcher, Pool } from 'undici'
-import { Engine } from '../src/engine/engine.ts'
-import { systemRandom } from '../src/engine/random.ts'
 import { MeshDispatcher } from '../src/http/dispatcher.ts'
 import { meshFetch } from '../src/http/fetch/fetch.ts'
-import { IdentityState } from '../src/identity/identity-state.ts'
-import { certificatesFromPem } from '../src/identity/trust-bundle.ts'
-import { workloadIdentity } from '../src/identity/workload-identity.ts'
+import type { IdentityState } from '../src/identity/identity-state.ts'
 import { systemClock } from '../src/model/clock.ts'
 import type { Snapshot } from '../src/model/snapshot.ts'
-import { createTelemetry } from '../src/telemetry/telemetry.ts'
+import { identityOf, meshEngine } from './mesh-parts.ts'
 import { addresses, type ClientSetup } from './protocol.ts'
 import { benchSnapshot, manyRoutes, plainSnapshot, serviceNames } from './snapshot.ts'
 
@@ -86,30 +81,12 @@ function dispatchersOf({ variant, ports, credentials, serverId, trustDomain }: C
       return [mesh(plainSnapshot(ports.http), null)]
     case 'bare-fetch':
       return []
-    case 'mesh-mtls': {
-      const identity = new IdentityState({ trustDomain })
-      identity.updateBundles(new Map([[trustDomain, certificatesFromPem(credentials.root)]]))
-      identity.update(workloadIdentity(certificatesFromPem(credentials.cert), createPrivateKey(credentials.key)))
-      return [mesh(benchSnapshot(ports.https, serverId), identity)]
-    }
+    case 'mesh-mtls':
+      return [mesh(benchSnapshot(ports.https, serverId), identityOf(credentials, trustDomain))]
   }
 }
 
 function mesh(snapshot: Snapshot, identity: IdentityState | null): MeshDispatcher {
-  const telemetry = createTelemetry({
-    workload: {
-      service: 'orders',
-      namespace: 'default',
-      serviceAccount: 'orders',
-      trustDomain: 'cluster.local',
-      labels: { app: 'orders' },
-      locality: '',
-      instanceId: 'bench',
-    },
-    clock: systemClock,
-    sources: {},
-  })
-  const engine = new Engine({ clock: systemClock, random: systemRandom, events: telemetry.events })
-  engine.apply(snapshot)
+  const engine = meshEngine(snapshot)
   return new MeshDispatcher({ engine, clock: systemClock, identity, want: () => undefined, passthrough: null })
 }

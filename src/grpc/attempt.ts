@@ -111,7 +111,6 @@ export class GrpcAttempt extends Attempt implements Waiting<GrpcAttempt>, FrameS
     this.session = session
     this.ended = whole
     stream.on('response', onResponse)
-    stream.on('data', onData)
     stream.on('trailers', onTrailers)
     stream.on('error', onError)
     stream.on('close', onClose)
@@ -197,6 +196,8 @@ export class GrpcAttempt extends Attempt implements Waiting<GrpcAttempt>, FrameS
     if (encoding !== undefined) this.encoding = String(encoding)
     this.decoder = new FrameDecoder(exchange.settings.maxReceive)
     exchange.deliverHead(this, headers)
+    // Not before: node:http2 tells of a head a tick after it came, of what came with it at once.
+    if (!this.over) this.stream!.on('data', onData)
   }
 
   /** An answer that has nothing but a status: another try may do better (gRFC A6). */
