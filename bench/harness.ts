@@ -52,7 +52,7 @@ export interface Contest<V extends string> {
   readonly serverSetup: object
   readonly clientFile: string
   /** @param server the first message of the server process */
-  clientSetup(variant: V, server: unknown): object
+  clientSetup(variant: V, server: unknown): object | Promise<object>
 }
 
 export interface Row {
@@ -176,7 +176,7 @@ async function run(child: ChildProcess, plan: Plan, round: Partial<Round>): Prom
 
 async function client<V extends string>(contest: Contest<V>, variant: V, server: unknown, flags: string[]) {
   const { plan } = contest
-  const [child] = await start(contest.clientFile, contest.clientSetup(variant, server), flags)
+  const [child] = await start(contest.clientFile, await contest.clientSetup(variant, server), flags)
   await run(child, plan, { requests: plan.warmRequests })
   for (let i = 0; i < WARM_ROUNDS; i++) await run(child, plan, {})
   return child

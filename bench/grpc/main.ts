@@ -84,9 +84,10 @@ try {
       serverFile: join(import.meta.dirname, 'server.ts'),
       serverSetup: { credentials: credentialsOf(serverId) },
       clientFile: join(import.meta.dirname, 'client.ts'),
-      clientSetup: (variant, server): GrpcClientSetup => {
+      clientSetup: async (variant, server): Promise<GrpcClientSetup> => {
         const ports = server as GrpcServerPorts
         registered ??= known(ports.plain)
+        await registered
         return {
           variant,
           ports,
