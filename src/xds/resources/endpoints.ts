@@ -23,7 +23,7 @@ import { resourceType } from './resource-type.ts'
 /** What EDS, or a cluster itself, says about endpoints. */
 export interface EndpointsResource {
   readonly endpoints: readonly EndpointSpec[]
-  /** Percent; 140 where nothing is said (Envoy). */
+  /** Percent; where nothing is said 140 (Envoy), of foreign control planes so much that a level is either in or out. */
   readonly overprovisioningPercent: number
 }
 
@@ -37,6 +37,9 @@ export const endpointsType = resourceType({
   convert: (message, field) => clusterEndpoints(message, field, socketAddress),
 })
 
+/** gRPC knows no overprovisioning (A27, A56), and clients say so: a priority and a locality have their share as long as one host is there. */
+const ALL_OR_NOTHING = 1_000_000_000
+
 type ReadAddress = typeof socketAddress
 
 /** @param read of an address: literal ones only, or names too where the cluster is resolved here */
@@ -46,7 +49,8 @@ export function clusterEndpoints(message: ClusterLoadAssignment, field: Field, r
   if (message.policy !== undefined)
     policyAt.onlyReads(ClusterLoadAssignment_PolicySchema, message.policy, names('overprovisioning_factor'))
   const overprovisioningPercent =
-    message.policy?.overprovisioningFactor ?? clusterDefaults.priorities.overprovisioningPercent
+    message.policy?.overprovisioningFactor ??
+    (field.dialect.providers === null ? clusterDefaults.priorities.overprovisioningPercent : ALL_OR_NOTHING)
   if (overprovisioningPercent < 100)
     policyAt.at('overprovisioning_factor').fail(`must be at least 100, is ${overprovisioningPercent}`)
 

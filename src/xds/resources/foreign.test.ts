@@ -9,6 +9,7 @@ import {
   listenerInit,
   routerFilter,
 } from '../../../test/support/xds-resources.ts'
+import { priorityLoads } from '../../engine/balance/priority-load.ts'
 import { compileMatch } from '../../engine/compile-match.ts'
 import { Inbound } from '../../engine/inbound.ts'
 import { Rejection } from '../../engine/rejection.ts'
@@ -247,6 +248,21 @@ describe('clusters', () => {
     }
     expect(use(3)).toBe('weighted')
     expect(use(undefined)).toBe('none')
+  })
+
+  it('spill over to the next priority when all of one is out, not before, unless they say so (A56)', () => {
+    const factor = (policy?: object) =>
+      endpointsType.decode(
+        bytesOf(ClusterLoadAssignmentSchema, { ...endpointsInit('c', '10.0.0.1:80'), ...(policy && { policy }) }),
+        dialect,
+      ).value.overprovisioningPercent
+    const levels = [
+      { total: 100, healthy: 1 },
+      { total: 100, healthy: 100 },
+    ]
+    expect(priorityLoads(levels, factor(), 0).loads).toEqual([100, 0])
+    expect(priorityLoads([{ total: 100, healthy: 0 }, levels[1]!], factor(), 0).loads).toEqual([0, 100])
+    expect(factor({ overprovisioningFactor: 140 })).toBe(140)
   })
 
   it('name certificate providers of the bootstrap only', () => {
