@@ -24,6 +24,7 @@ import type { ServiceSpec } from '../../test/support/mesh-client.ts'
 import { identityOf, spiffe } from '../../test/support/mesh-http.ts'
 import { createTestCa } from '../../test/support/test-ca.ts'
 import type { GrpcDispatcherOptions } from './dispatcher.ts'
+import { registerTargets } from './target/register.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -151,6 +152,18 @@ describe('a client of grpc-js in the mesh', () => {
     expect((await drain(plain.expand(Buffer.from('a b')))).words).toEqual(['a', 'b'])
     expect(await collect(plain, ['1', '2'])).toBe('12')
     expect(seen).toEqual(['/test.Raw/Unary', '/test.Raw/Unary', '/test.Raw/Expand', '/test.Raw/Collect'])
+  })
+
+  it('serves targets of the mesh, for code that makes its clients by itself', async () => {
+    const { port } = await serve()
+    const made = mesh({ endpoints: [port] })
+    closing.push(registerTargets((name, options) => made.clients.target(name, options)))
+    const client = new RawClient('mesh:///payments', credentials.createInsecure())
+    closing.push(() => (client as Client).close())
+    expect((await unary(client, 'x')).text).toBe('x')
+    expect((await drain(client.expand(Buffer.from('a b c')))).words).toEqual(['a', 'b', 'c'])
+    await expect(unary(client, 'x', { deadline: Date.now() - 1 })).rejects.toMatchObject({ code: 4 })
+    expect(made.warned).toEqual([])
   })
 
   it('tells callers in their own async context, first and later calls alike', async () => {

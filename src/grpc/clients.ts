@@ -65,6 +65,15 @@ export class GrpcClients {
   }
 
   /**
+   * A channel for what a target of grpc-js names. Its options are what grpc-js itself puts together, so nobody is told of those
+   * that have no effect.
+   * @throws InmeshError ERR_INMESH_INVALID_OPTION
+   */
+  target(name: string, options: Readonly<Record<string, unknown>>): MeshChannel {
+    return new MeshChannel(this.dispatcher, name, authorityOf(name), readOptions(options, this.version).settings)
+  }
+
+  /**
    * An interceptor that hands the calls of a client to the mesh, for code that makes its clients by itself and lets in
    * interceptors but no channel. Must be the last of them; the client's own channel never connects.
    * @throws InmeshError ERR_INMESH_INVALID_OPTION

@@ -5,6 +5,7 @@ import { type GrpcClientConstructor, GrpcClients } from './clients.ts'
 import { GrpcDispatcher, type GrpcDispatcherOptions } from './dispatcher.ts'
 import type { MeshChannelOptions } from './options.ts'
 import { type GrpcServerHost, GrpcServers, type ServedGrpc } from './server/grpc-servers.ts'
+import { registerTargets } from './target/register.ts'
 
 /** What gRPC needs of its mesh. */
 export interface MeshGrpcOptions {
@@ -27,6 +28,7 @@ export class MeshGrpc {
   readonly #options: MeshGrpcOptions
   readonly #calls: GrpcDispatcher
   readonly #clients: GrpcClients
+  #unregister: (() => void) | null = null
 
   /** @internal Use `mesh.grpc`. */
   constructor(options: MeshGrpcOptions) {
@@ -69,8 +71,25 @@ export class MeshGrpc {
     return this.#clients.clientInterceptor(target, options)
   }
 
+  /**
+   * From now on channels and clients of this process with targets `mesh:///SERVICE` or `xds:///SERVICE` call through this mesh:
+   * for code that makes them by itself and is not to be changed. Goes by the experimental interface of grpc-js, which is
+   * looked at before it is touched. Closing the mesh takes it back.
+   *
+   * @returns takes it back
+   * @throws InmeshError ERR_INMESH_GRPC_TARGETS when this version of grpc-js cannot do it, or another mesh has done it
+   */
+  register(): () => void {
+    this.#unregister ??= registerTargets((name, options) => this.#clients.target(name, options))
+    return () => {
+      this.#unregister?.()
+      this.#unregister = null
+    }
+  }
+
   /** @internal Takes no new calls out, waits for those under way, closes their connections. */
   close(): Promise<void> {
+    this.#unregister?.()
     return this.#calls.close()
   }
 
