@@ -362,6 +362,7 @@ export class Mesh {
           port: h.spec.port,
           active: h.active,
           ejected: h.ejectedUntil !== 0,
+          reportedWeight: h.load?.latestWeight ?? null,
         })),
       })),
       inbound: [...snapshot.inbound.values()].map((spec) => {

@@ -1,5 +1,5 @@
 import type { Clock, Random } from '../model/clock.ts'
-import type { BreakerSpec, ClusterSpec } from '../model/cluster.ts'
+import type { BreakerSpec, ClusterSpec, EndpointSpec } from '../model/cluster.ts'
 import type { LoadReport } from '../model/load-report.ts'
 import type { Attempt } from './attempt.ts'
 import { HostTable } from './balance/host-table.ts'
@@ -17,6 +17,7 @@ import { type LoadProbe, LoadWatch } from './load-watch.ts'
 import { Kind } from './outcome.ts'
 import { Outlier } from './outlier.ts'
 import type { Policy } from './policy.ts'
+import { subsetOf } from './subset.ts'
 import type { TimerWheel } from './time.ts'
 import { tried } from './tried.ts'
 
@@ -69,6 +70,8 @@ export class ClusterRuntime {
   /** A call went to it since it is known. */
   used = false
   private health: HealthChecks | null = null
+  /** For its subset of the endpoints; null = it never had one. */
+  private seed: number | null = null
   private loadWatch: LoadWatch | null = null
   /** By address, also hosts that left with attempts in flight: one that flaps back is the same object. */
   private readonly known = new Map<string, HostRuntime>()
@@ -283,7 +286,7 @@ export class ClusterRuntime {
     const hosts: HostRuntime[] = []
     const seen = new Set<HostRuntime>()
     let ejected = 0
-    for (const endpoint of this.spec.endpoints) {
+    for (const endpoint of this.subset()) {
       const address = addressOf(endpoint)
       let host = this.known.get(address)
       if (host === undefined) {
@@ -305,6 +308,13 @@ export class ClusterRuntime {
     this.changed(now)
     this.health?.update(hosts, now)
     this.loadWatch?.update(hosts, now)
+  }
+
+  private subset(): readonly EndpointSpec[] {
+    const { endpoints, subset } = this.spec
+    if (subset === null) return endpoints
+    this.seed ??= this.env.random.u32()
+    return subsetOf(endpoints, subset, this.seed)
   }
 
   private leave(host: HostRuntime): void {

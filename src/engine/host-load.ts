@@ -19,6 +19,11 @@ export class HostLoad {
     if (this.since === Number.POSITIVE_INFINITY) this.since = now
   }
 
+  /** What it said last, whether that counts or not; 0 = nothing. */
+  get latestWeight(): number {
+    return this.weight
+  }
+
   /** 0 = not known: it did not report for long enough, or not of late. */
   weightAt({ blackoutMs, expirationMs }: WeightedRoundRobinSpec, now: number): number {
     if (now - this.latest >= expirationMs) {

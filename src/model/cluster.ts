@@ -26,6 +26,8 @@ export interface ClusterSpec {
   readonly panicThresholdPercent: number
   readonly priorities: PrioritySpec
   readonly healthChecks: readonly HealthCheckSpec[]
+  /** This client goes to some of the hosts only, always the same; null = to all. */
+  readonly subset: SubsetSpec | null
   /** Hosts in these states are taken where a session names them (Envoy override_host_status). */
   readonly sessionHosts: readonly HealthStatus[]
   /** What becomes of calls is counted and reported to the control plane (LRS); null = nobody wants to know. */
@@ -146,6 +148,12 @@ export interface HealthCheckSpec {
       }
     | { readonly kind: 'grpc'; readonly serviceName: string }
     | { readonly kind: 'tcp' }
+}
+
+/** Random subsetting (gRFC A68): so many hosts of each priority, or of each locality of it. */
+export interface SubsetSpec {
+  readonly size: number
+  readonly per: 'priority' | 'locality'
 }
 
 /** Envoy `lrs_server: self` and `lrs_report_endpoint_metrics` (gRFC A27, A64, A85). */
@@ -290,6 +298,7 @@ export const clusterDefaults = {
     routingEnabledPercent: 100,
   },
   healthChecks: [],
+  subset: null,
   sessionHosts: ['HEALTHY'],
   loadReporting: null,
   protocol: 'http1',

@@ -1,4 +1,5 @@
-import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
+import { AnySchema } from '@bufbuild/protobuf/wkt'
 import { describe, expect, it } from 'vitest'
 import {
   anyOf,
@@ -13,12 +14,14 @@ import {
   Cluster_DiscoveryType as DiscoveryType,
   Cluster_DnsLookupFamily as Family,
   Cluster_LbPolicy as LbPolicy,
+  LoadBalancingPolicySchema,
   Cluster_RingHashLbConfig_HashFunction as OldHash,
 } from '../../gen/envoy/config/cluster/v3/cluster_pb.js'
 import { RequestMethod } from '../../gen/envoy/config/core/v3/base_pb.js'
 import { ClientSideWeightedRoundRobinSchema } from '../../gen/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3/client_side_weighted_round_robin_pb.js'
 import { LeastRequestSchema } from '../../gen/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.js'
 import { MaglevSchema } from '../../gen/envoy/extensions/load_balancing_policies/maglev/v3/maglev_pb.js'
+import { RandomSchema } from '../../gen/envoy/extensions/load_balancing_policies/random/v3/random_pb.js'
 import { RingHashSchema } from '../../gen/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash_pb.js'
 import { RoundRobinSchema } from '../../gen/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin_pb.js'
 import { WrrLocalitySchema } from '../../gen/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality_pb.js'
@@ -203,6 +206,31 @@ describe('balancers', () => {
     expect(() => spec(list(wrr({ errorUtilizationPenalty: -1 })))).toThrow(
       'load_balancing_policy.policies[0].typed_extension_config.error_utilization_penalty: must not be negative, is -1',
     )
+  })
+
+  it('of a random subset of the hosts: of each priority, or each locality where localities are weighted', () => {
+    const child = (...configs: ReturnType<typeof anyOf>[]) =>
+      toBinary(LoadBalancingPolicySchema, create(LoadBalancingPolicySchema, list(...configs).loadBalancingPolicy))
+    const subset = (size: number, policy?: Uint8Array) => {
+      const typeUrl =
+        'type.googleapis.com/envoy.extensions.load_balancing_policies.random_subsetting.v3.RandomSubsetting'
+      const fields = policy === undefined ? [] : [0x12, policy.length, ...policy]
+      return create(AnySchema, { typeUrl, value: Uint8Array.from([0x0a, 2, 0x08, size, ...fields]) })
+    }
+    const round = child(anyOf(RoundRobinSchema, {}))
+    expect(spec(list(subset(5, round)))).toMatchObject({
+      lb: { policy: 'ROUND_ROBIN' },
+      subset: { size: 5, per: 'priority' },
+    })
+    const { policies } = list(subset(7, child(anyOf(RandomSchema, {})))).loadBalancingPolicy
+    expect(spec(list(anyOf(WrrLocalitySchema, { endpointPickingPolicy: { policies } })))).toMatchObject({
+      lb: { policy: 'RANDOM' },
+      subset: { size: 7, per: 'locality' },
+    })
+    expect(spec({}).subset).toBeNull()
+    expect(refusal(list(subset(0, round)))).toContain('subset_size: must be greater than 0, is 0')
+    expect(refusal(list(subset(3)))).toContain('child_policy: is missing')
+    expect(refusal(list(subset(3, Uint8Array.of(0xff))))).toContain('is not a valid')
   })
 
   it('weigh localities where they are told to', () => {

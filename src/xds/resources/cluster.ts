@@ -71,9 +71,9 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
   const policyAt = field.at('metadata.typed_filter_metadata').index(MetadataKey.cluster)
   const { kind, edsName, dns, inline, children } = discovery(field, message)
   const http = httpOptions(field, message)
-  const { lb, priorities } =
+  const { lb, priorities, subset } =
     kind === 'passthrough'
-      ? ({ lb: { policy: 'ROUND_ROBIN' }, priorities: clusterDefaults.priorities } as const)
+      ? ({ lb: { policy: 'ROUND_ROBIN' }, priorities: clusterDefaults.priorities, subset: null } as const)
       : balancing(field, message)
   return {
     edsName,
@@ -87,6 +87,7 @@ function clusterResource(message: Cluster, field: Field): ClusterResource {
       dns,
       lb: policy === undefined ? lb : ownBalancer(policyAt, policy, lb),
       priorities,
+      subset,
       connectTimeoutMs: positiveMs(field.at('connect_timeout'), message.connectTimeout, 5_000),
       idleTimeoutMs: http.idleTimeoutMs,
       limits: {

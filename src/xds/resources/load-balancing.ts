@@ -23,11 +23,12 @@ import {
 } from '../../gen/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash_pb.js'
 import { RoundRobinSchema } from '../../gen/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin_pb.js'
 import { WrrLocalitySchema } from '../../gen/envoy/extensions/load_balancing_policies/wrr_locality/v3/wrr_locality_pb.js'
-import { clusterDefaults, type LbSpec, type PrioritySpec } from '../../model/cluster.ts'
+import { clusterDefaults, type LbSpec, type PrioritySpec, type SubsetSpec } from '../../model/cluster.ts'
 import { holds, typeNameOf, unpack } from './any.ts'
 import { type Field, names } from './field.ts'
 import { type HashingInit, hashing, maglev, ringHash } from './hash-balancer.ts'
 import { localitiesOf, localityConfig } from './locality-config.ts'
+import { isRandomSubset, randomSubset } from './random-subset.ts'
 import { type SlowStartInit, slowStart } from './slow-start.ts'
 import { weightedRoundRobin } from './weighted-round-robin.ts'
 
@@ -35,16 +36,17 @@ import { weightedRoundRobin } from './weighted-round-robin.ts'
 export interface Balancing {
   readonly lb: LbSpec
   readonly priorities: PrioritySpec
+  readonly subset: SubsetSpec | null
 }
 
 /** `load_balancing_policy` comes before `lb_policy` (gRFC A52), and its locality config before that of the cluster. */
 export function balancing(field: Field, cluster: Cluster): Balancing {
   const common = localitiesOf(field.at('common_lb_config'), cluster.commonLbConfig)
   if (cluster.loadBalancingPolicy !== undefined) {
-    const { lb, priorities } = fromList(field.at('load_balancing_policy'), cluster.loadBalancingPolicy, 0)
-    return { lb, priorities: priorities ?? clusterDefaults.priorities }
+    const { lb, priorities, subset } = fromList(field.at('load_balancing_policy'), cluster.loadBalancingPolicy, 0)
+    return { lb, priorities: priorities ?? clusterDefaults.priorities, subset: subset ?? null }
   }
-  return { lb: legacy(field, cluster), priorities: common ?? clusterDefaults.priorities }
+  return { lb: legacy(field, cluster), priorities: common ?? clusterDefaults.priorities, subset: null }
 }
 
 function legacy(field: Field, cluster: Cluster): LbSpec {
@@ -93,6 +95,7 @@ interface Chosen {
   readonly lb: LbSpec
   /** null = says nothing about localities. */
   readonly priorities: PrioritySpec | null
+  readonly subset?: SubsetSpec
 }
 
 /** The first policy that is known wins; a list may nest 16 deep. */
@@ -140,11 +143,20 @@ function fromList(field: Field, list: LoadBalancingPolicy, depth: number): Chose
       const message = unpack(at, config, ClientSideWeightedRoundRobinSchema)
       return { lb: weightedRoundRobin(at, message), priorities: null }
     }
+    if (isRandomSubset(config)) {
+      const { size, child } = randomSubset(at, config)
+      return { ...fromList(at.at('child_policy'), child, depth + 1), subset: { size, per: 'priority' } }
+    }
     if (holds(config, WrrLocalitySchema)) {
       const child = unpack(at, config, WrrLocalitySchema).endpointPickingPolicy
       if (child === undefined) return at.at('endpoint_picking_policy').fail('is missing')
       const chosen = fromList(at.at('endpoint_picking_policy'), child, depth + 1)
-      return { lb: chosen.lb, priorities: weighted({}) }
+      const { lb, subset } = chosen
+      return {
+        lb,
+        priorities: weighted({}),
+        ...(subset === undefined ? {} : { subset: { ...subset, per: 'locality' } }),
+      }
     }
     seen.push(typeNameOf(config))
   }
