@@ -5,6 +5,7 @@ import { type GrpcClientConstructor, GrpcClients } from './clients.ts'
 import { GrpcDispatcher, type GrpcDispatcherOptions } from './dispatcher.ts'
 import type { MeshChannelOptions } from './options.ts'
 import { type GrpcServerHost, GrpcServers, type ServedGrpc } from './server/grpc-servers.ts'
+import type { GrpcHealth } from './server/health.ts'
 import { registerTargets } from './target/register.ts'
 
 /** What gRPC needs of its mesh. */
@@ -121,6 +122,19 @@ export class MeshGrpc {
    */
   serverInterceptor(): ServerInterceptor {
     return this.#servers.serverInterceptor()
+  }
+
+  /**
+   * Adds gRPC's health service (grpc.health.v1.Health) to a server of grpc-js: what health checks of the mesh, Kubernetes and
+   * load balancers ask. Without more it says SERVING of the server as a whole.
+   *
+   *     const health = mesh.grpc.addHealth(server)
+   *     health.set('shop.Payments', database.connected)
+   *
+   * @throws InmeshError ERR_INMESH_INVALID_OPTION when the server has one from here; an Error of grpc-js when it has one from elsewhere
+   */
+  addHealth(server: Server): GrpcHealth {
+    return this.#servers.addHealth(server)
   }
 
   /**

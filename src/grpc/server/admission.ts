@@ -23,8 +23,8 @@ export interface GrpcAdmissionOptions {
 export const HELD = Symbol('held')
 
 const CANCELLED = 1
-/** ms by which the timer of grpc-js may be early, by our clock. */
-const TIMER_SLACK_MS = 2
+/** ms by which the timer of grpc-js, which goes by the wall clock, may be early by ours. */
+const TIMER_SLACK_MS = 5
 
 /** Two authorities are as bad as none (RFC 9113 section 8.3.1). */
 const badAuthority = new Rejection({

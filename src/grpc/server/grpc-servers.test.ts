@@ -1,8 +1,8 @@
 import type { AddressInfo } from 'node:net'
 import { Server, status } from '@grpc/grpc-js'
-import { afterEach, expect, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { echo, echoService, plainEcho } from '../../../test/support/grpc-echo.ts'
-import { identityOf } from '../../../test/support/mesh-http.ts'
+import { identityOf, until } from '../../../test/support/mesh-http.ts'
 import { createTestCa } from '../../../test/support/test-ca.ts'
 import { Inbound } from '../../engine/inbound.ts'
 import { systemClock } from '../../model/clock.ts'
@@ -87,4 +87,67 @@ it('says that an address is taken', async () => {
   const mesh = meshOf()
   const { port } = (await mesh.listen(mesh.server(), '127.0.0.1:0')).endpoint!
   await expect(mesh.listen(mesh.server(), `127.0.0.1:${port}`)).rejects.toMatchObject({ code: 'EADDRINUSE' })
+})
+
+describe('the health service', () => {
+  const raw = (bytes: Buffer) => bytes
+  const named = (service: string) => Buffer.concat([Buffer.of(0x0a, service.length), Buffer.from(service)])
+
+  async function serve() {
+    const mesh = meshOf({}, {})
+    const server = mesh.server()
+    const health = mesh.addHealth(server)
+    const served = await mesh.listen(server, '127.0.0.1:0')
+    const { client } = plainEcho(served.endpoint!.port)
+    closing.push(() => client.close())
+    const check = (service: string) =>
+      new Promise<number | string>((resolve) =>
+        client.makeUnaryRequest('/grpc.health.v1.Health/Check', raw, raw, named(service), (error, answer) =>
+          resolve(error === null ? answer![1]! : `error ${error.code}`),
+        ),
+      )
+    const watch = (service: string) => {
+      const seen: number[] = []
+      const call = client.makeServerStreamRequest('/grpc.health.v1.Health/Watch', raw, raw, named(service))
+      call.on('data', (answer: Buffer) => seen.push(answer[1]!)).on('error', () => undefined)
+      const ended = new Promise<number>((resolve) => call.on('status', ({ code }) => resolve(code)))
+      return { seen, call, ended }
+    }
+    return { mesh, server, health, served, check, watch }
+  }
+
+  it('says of the server and of services what they are', async () => {
+    const { health, check } = await serve()
+    expect([await check(''), await check('a.B')]).toEqual([1, `error ${status.NOT_FOUND}`])
+    health.set('a.B', true)
+    health.set('', false)
+    expect([await check(''), await check('a.B')]).toEqual([2, 1])
+  })
+
+  it('tells those who watch, and each change once', async () => {
+    const { health, watch } = await serve()
+    const { seen, call } = watch('a.B')
+    const other = watch('')
+    await until(() => seen.length === 1 && other.seen.length === 1)
+    for (const serving of [true, true, false]) health.set('a.B', serving)
+    await until(() => seen.length === 3)
+    expect([seen, other.seen]).toEqual([[3, 1, 2], [1]])
+    call.cancel()
+  })
+
+  it('holds up no shutdown: watches end with the last port', async () => {
+    const { mesh, server, served, watch } = await serve()
+    const second = await mesh.listen(server, '127.0.0.1:0')
+    const { seen, ended } = watch('')
+    await until(() => seen.length === 1)
+    await second.close()
+    expect(seen).toEqual([1])
+    await served.close({ graceMs: 60_000 })
+    expect([await ended, seen]).toEqual([status.OK, [1, 2]])
+  })
+
+  it('is there once', async () => {
+    const { mesh, server } = await serve()
+    expect(() => mesh.addHealth(server)).toThrow('has a health service already')
+  })
 })

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import { Server, type ServerInterceptor, type ServerOptions } from '@grpc/grpc-js'
 import { InmeshError } from '../../errors.ts'
 import { Connections } from './connections.ts'
+import { GrpcHealth } from './health.ts'
 import { meshInterceptor } from './interceptor.ts'
 import { GrpcPort, type GrpcPortOptions } from './port.ts'
 
@@ -31,6 +32,9 @@ export class GrpcServers {
   private readonly interceptor: ServerInterceptor = meshInterceptor(this.connections)
   /** Those that were made with the interceptor. */
   private readonly own = new WeakSet<Server>()
+  private readonly health = new WeakMap<Server, GrpcHealth>()
+  /** How many ports each has. */
+  private readonly ports = new WeakMap<Server, number>()
 
   constructor(host: GrpcServerHost) {
     this.host = host
@@ -42,6 +46,15 @@ export class GrpcServers {
     return server
   }
 
+  /** @throws InmeshError ERR_INMESH_INVALID_OPTION when the server has one */
+  addHealth(server: Server): GrpcHealth {
+    if (this.health.has(server))
+      throw new InmeshError('ERR_INMESH_INVALID_OPTION', 'this server has a health service already')
+    const health = new GrpcHealth(server)
+    this.health.set(server, health)
+    return health
+  }
+
   serverInterceptor(): ServerInterceptor {
     return this.interceptor
   }
@@ -50,11 +63,24 @@ export class GrpcServers {
     const { host, port } = readAddress(address)
     const made: GrpcPort[] = []
     const served = this.host.serve((options) => {
-      made.push(new GrpcPort(server, this.own.has(server), { ...options, connections: this.connections }))
+      const closing = () => this.count(server, -1)
+      made.push(new GrpcPort(server, this.own.has(server), { ...options, connections: this.connections, closing }))
       return made[0]!
     })
-    await listening(made[0]!, port, host)
+    this.count(server, 1)
+    try {
+      await listening(made[0]!, port, host)
+    } catch (error) {
+      await made[0]!.close({ graceMs: 0 })
+      throw error
+    }
     return served
+  }
+
+  private count(server: Server, change: 1 | -1): void {
+    const ports = (this.ports.get(server) ?? 0) + change
+    this.ports.set(server, ports)
+    if (ports === 0) this.health.get(server)?.endWatches()
   }
 }
 

@@ -27,6 +27,8 @@ export interface GrpcPortOptions {
   readonly holdTimeoutMs?: number
   /** Connections that may wait so. Default 1,024. */
   readonly maxHeld?: number
+  /** Called once, when it begins to close. */
+  readonly closing?: () => void
 }
 
 /** Connections leave in so many groups, one after the other, so that callers do not all dial anew at once. */
@@ -128,6 +130,7 @@ export class GrpcPort {
   private async end(graceMs: number): Promise<void> {
     const { admission, server } = this
     admission.closing = true
+    this.options.closing?.()
     const stopped = new Promise<void>((resolve) => server.close(() => resolve()))
     for (const group of [...this.leaving, ...this.groups]) this.leave(group)
     await within(graceMs, (done) => {

@@ -1,17 +1,11 @@
-import {
-  addAdminServicesToServer,
-  compressionAlgorithms,
-  Metadata,
-  type ServiceDefinition,
-  type sendUnaryData,
-  status,
-} from '@grpc/grpc-js'
+import { addAdminServicesToServer, compressionAlgorithms, Metadata, status } from '@grpc/grpc-js'
 import { afterEach, describe, expect, it } from 'vitest'
 import { type EchoClient, echoService, plainEcho, secureEcho } from '../../../test/support/grpc-echo.ts'
 import { openPort, overload, type TestPort, type TestPortOptions } from '../../../test/support/grpc-port.ts'
 import { meshClient } from '../../../test/support/mesh-client.ts'
 import { identityOf, spiffe } from '../../../test/support/mesh-http.ts'
 import { createTestCa } from '../../../test/support/test-ca.ts'
+import { GrpcHealth } from './health.ts'
 
 const ca = createTestCa('cluster.local')
 const closing: (() => unknown)[] = []
@@ -30,14 +24,9 @@ function known(client: EchoClient): EchoClient {
   return client
 }
 
-/** grpc.health.v1.Health as an app would add it; its messages by hand. */
-const bytes = { requestSerialize: same, requestDeserialize: same, responseSerialize: same, responseDeserialize: same }
 function same(value: Buffer): Buffer {
   return value
 }
-const healthService = {
-  check: { ...bytes, path: '/grpc.health.v1.Health/Check', requestStream: false, responseStream: false },
-} satisfies ServiceDefinition
 
 describe('what apps do with a server of grpc-js goes on working', () => {
   it('metadata and trailers, binary ones too', async () => {
@@ -134,15 +123,8 @@ describe('what apps do with a server of grpc-js goes on working', () => {
   })
 
   it('health checks of the mesh, also while load is shed', async () => {
-    let asked = 0
-    let serving = true
     const port = await open({ spec: { tlsMode: 'STRICT' } })
-    port.server.addService(healthService, {
-      check: (_call: unknown, done: sendUnaryData<Buffer>) => {
-        asked++
-        done(null, Buffer.of(0x08, serving ? 1 : 2))
-      },
-    })
+    const health = new GrpcHealth(port.server)
     overload(port)
     const check = {
       ...{ timeoutMs: 2_000, intervalMs: 20, intervalJitterPercent: 0, noTrafficIntervalMs: 20 },
@@ -167,11 +149,9 @@ describe('what apps do with a server of grpc-js goes on working', () => {
       },
     })
     const host = [...client.engine.clusters.values()][0]!.hosts[0]!
-    while (asked === 0) await new Promise((resolve) => setTimeout(resolve, 5))
-    expect(host.checkFailed).toBe(false)
-    serving = false
+    health.set('', false)
     while (!host.checkFailed) await new Promise<void>((resolve) => waiting.push(resolve))
-    serving = true
+    health.set('', true)
     while (host.checkFailed) await new Promise<void>((resolve) => waiting.push(resolve))
   })
 })
