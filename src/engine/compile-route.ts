@@ -92,7 +92,9 @@ function compileForward(
     const cluster = clusterOf(destination.name)
     if (cluster === undefined) return { kind: 'direct', name, rejection: missing, edits: cors?.response ?? null }
     const mirror = compileMirror(spec, destination, clusterOf, (c) => gates({ ...spec, breaker: null }, c, null, null))
-    return targetOf(spec, destination, cluster, { fault, mirror, hooks: hooksOf(destination.name) })
+    const own = destination.fault
+    const faulty = own === undefined ? fault : own === null ? null : new FaultGate(own)
+    return targetOf(spec, destination, cluster, { fault: faulty, mirror, hooks: hooksOf(destination.name) })
   })
   const draw = bySession(spec, clusters, targets, compileWeights(clusters, targets))
   const choices = () => clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name }))

@@ -36,6 +36,15 @@ describe('an injected abort', () => {
     expect(lab.cluster.breaker!.state).toBe('closed')
   })
 
+  it('of a destination comes before that of its route (gRFC A33)', () => {
+    const own: FaultSpec = { delay: null, abort: status(418), headers: [], maxActive: Number.POSITIVE_INFINITY }
+    const to = (fault: FaultSpec | null) => ({
+      action: { kind: 'forward' as const, clusters: [{ name: 'c', weight: 1, fault }] },
+    })
+    expect(faulty({ abort: status(503) }, to(own)).call().rejection).toMatchObject({ status: 418 })
+    expect(faulty({ abort: status(503) }, to(null)).call().rejection).toBeNull()
+  })
+
   it.each([
     [14, 503],
     [5, 404],

@@ -96,6 +96,8 @@ export interface WeightedCluster {
   readonly name: string
   readonly weight: number
   readonly headers?: HeaderEdits
+  /** Instead of the route's; null = none. */
+  readonly fault?: FaultSpec | null
   /** Replaces the authority for this destination; absent = the route's rewrite decides. */
   readonly authority?: string
 }

@@ -1,4 +1,5 @@
 import type { Random } from '../../model/clock.ts'
+import type { RouteSpec } from '../../model/route.ts'
 import { Call, type CallEnv } from '../call.ts'
 import { endOfPath } from '../compile-match.ts'
 import type { Choice, Rule } from '../compile-route.ts'
@@ -137,11 +138,18 @@ function explainChoice(
     kind: 'cluster',
     refusal: refusal === undefined ? null : answerOf(refusal),
     rewritten: rewrittenBy(target, asked, call),
-    policies: [...routePolicies(rule.spec), ...clusterPolicies(target.cluster, now)],
+    policies: [...routePolicies(specFor(rule.spec, cluster)), ...clusterPolicies(target.cluster, now)],
     levels: explainLevels(target.cluster, now),
     hosts: explainHosts(target.cluster, now),
     chosen: chosenBy(target, call),
   }
+}
+
+/** A route as it is for one of its destinations. */
+function specFor(spec: RouteSpec, cluster: string | null): RouteSpec {
+  if (spec.action.kind !== 'forward') return spec
+  const fault = spec.action.clusters.find(({ name }) => name === cluster)?.fault
+  return fault === undefined ? spec : { ...spec, fault }
 }
 
 /** What the gates and the balancer would say at this moment. */

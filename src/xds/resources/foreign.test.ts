@@ -20,6 +20,7 @@ import { ListenerSchema } from '../../gen/envoy/config/listener/v3/listener_pb.j
 import { RBAC_Action as Action, type RBACSchema as RulesSchema } from '../../gen/envoy/config/rbac/v3/rbac_pb.js'
 import type { RouteSchema } from '../../gen/envoy/config/route/v3/route_components_pb.js'
 import { RouteConfigurationSchema } from '../../gen/envoy/config/route/v3/route_pb.js'
+import { HTTPFaultSchema } from '../../gen/envoy/extensions/filters/http/fault/v3/fault_pb.js'
 import { RBACPerRouteSchema, RBACSchema } from '../../gen/envoy/extensions/filters/http/rbac/v3/rbac_pb.js'
 import { HttpConnectionManagerSchema } from '../../gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js'
 import type { RouteSpec } from '../../model/route.ts'
@@ -86,6 +87,26 @@ describe('routes', () => {
     })
     expect(decoded.value.virtualHosts[0]!.routes[0]!.retry?.retryOn).toEqual(['cancelled', 'internal'])
     expect(decoded.warnings.join()).toContain('"what" is not known')
+  })
+
+  it('may have faults for one destination (A33)', () => {
+    const fault = anyOf(HTTPFaultSchema, {
+      abort: { errorType: { case: 'grpcStatus', value: 14 }, percentage: { numerator: 100 } },
+    })
+    const clusters = [
+      { name: 'a', weight: 1, typedPerFilterConfig: { 'envoy.filters.http.fault': fault } },
+      { name: 'b', weight: 1 },
+    ]
+    const { action } = routeOf({
+      action: {
+        case: 'route',
+        value: { clusterSpecifier: { case: 'weightedClusters', value: { clusters } } } as unknown as Forward,
+      },
+    })
+    expect(action).toMatchObject({
+      clusters: [{ name: 'a', fault: { abort: { how: { kind: 'grpc', code: 14 } } } }, { name: 'b' }],
+    })
+    expect(action).not.toHaveProperty('clusters.1.fault')
   })
 
   it('with an action for servers are a dead end for clients, and nothing worse', () => {

@@ -297,8 +297,9 @@ function weighted(field: Field, message: WireWeightedCluster, before: HeaderEdit
     at.onlyReads(WeightedCluster_ClusterWeightSchema, cluster, weightFields)
     if (cluster.clusterHeader !== '') at.at('cluster_header').fail('not supported')
     if (cluster.name === '') at.at('name').fail('must not be empty')
-    const overrides = filterOverrides(at, cluster.typedPerFilterConfig)
-    if (Object.keys(overrides).length > 0) at.at('typed_per_filter_config').fail('not supported for one destination')
+    const { fault, ...overrides } = filterOverrides(at, cluster.typedPerFilterConfig)
+    if (Object.keys(overrides).length > 0)
+      at.at('typed_per_filter_config').fail('for one destination only faults are supported')
     const headers = joinEdits(before, headerEdits(at, cluster))
     const authority = cluster.hostRewriteSpecifier.value ?? ''
     return {
@@ -306,6 +307,8 @@ function weighted(field: Field, message: WireWeightedCluster, before: HeaderEdit
       weight: cluster.weight ?? 0,
       ...(headers === null ? {} : { headers }),
       ...(authority === '' ? {} : { authority }),
+      // gRFC A33: it comes before those of the route, the virtual host and the listener.
+      ...(fault === undefined ? {} : { fault }),
     }
   })
   const sum = all.reduce((total, c) => total + c.weight, 0)
