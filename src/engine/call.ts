@@ -12,7 +12,7 @@ import { override } from './overrides.ts'
 import { HOLD } from './policy.ts'
 import { unit } from './random.ts'
 import { type Rejection, rejections, withFlag } from './rejection.ts'
-import { asksForRetry, mayHedge, NoRetry, retryAfter } from './retry.ts'
+import { asksForRetry, hedgeable, mayHedge, NoRetry, retryAfter } from './retry.ts'
 import type { RetryPolicy } from './retry-policy.ts'
 import type { Route } from './route.ts'
 import { TimerNode, type TimerWheel } from './time.ts'
@@ -240,7 +240,7 @@ export class Call extends TimerNode {
   private planHedge(now: number): void {
     const { exchange, hedges } = this
     const hedge = this.route.hedge!
-    if (exchange.hedgeable !== true || !exchange.idempotent || hedges >= hedge.spec.maxHedges) return
+    if (!hedgeable(exchange) || hedges >= hedge.spec.maxHedges) return
     const delay = hedge.delay(now)
     if (delay === Number.POSITIVE_INFINITY) return
     this.hedgeTimer ??= new HedgeTimer(this)

@@ -25,8 +25,13 @@ export interface RequestView {
 export interface Exchange extends RequestView {
   /** What is written down as its application protocol, where its answers carry a status of gRPC; absent = HTTP. */
   readonly protocol?: 'grpc'
-  /** HTTP: by method (RFC 9110 section 9.2.2) or because of an Idempotency-Key. gRPC: true, the policy's codes decide. */
+  /** By method (RFC 9110 section 9.2.2) or because of an Idempotency-Key. */
   readonly idempotent: boolean
+  /**
+   * What may be repeated beside what is idempotent: what ended with a code of gRPC that the policy names, because whoever wrote
+   * the policy knows the method (gRFC A6). Absent = nothing.
+   */
+  readonly repeatsByCode?: boolean
   /** Could it be sent again from its start? May turn false at any time, never true again. */
   readonly replayable: boolean
   /** Monotonic ms of the engine's clock; Infinity = none. Beyond it nobody waits for the answer. */

@@ -2,7 +2,7 @@ import type { Random } from '../model/clock.ts'
 import type { RetrySpec } from '../model/route.ts'
 import type { Attempt } from './attempt.ts'
 import type { Call } from './call.ts'
-import type { RequestView } from './exchange.ts'
+import type { Exchange, RequestView } from './exchange.ts'
 import { Classified, Kind, kindFacts } from './outcome.ts'
 import { askedWait, Wait } from './pushback.ts'
 import { unit } from './random.ts'
@@ -36,7 +36,8 @@ export function retryAfter(call: Call, attempt: Attempt, now: number, random: Ra
   if (retry === null || !asksForRetry(retry, attempt) || !isEligible(retry, exchange)) return NoRetry.NotAsked
   const neverExecuted =
     kindFacts[attempt.kind]!.neverExecuted || attempt.notStarted || (attempt.kind !== Kind.Response && !attempt.wasSent)
-  if (!neverExecuted && !exchange.idempotent && !retry.spec.retryNonIdempotent) return NoRetry.Unsafe
+  if (!neverExecuted && !exchange.idempotent && !retry.spec.retryNonIdempotent)
+    if (exchange.repeatsByCode !== true || !asksForCode(retry, codeOf(attempt, attempt.kind))) return NoRetry.Unsafe
   if (!exchange.replayable) return NoRetry.Unsafe
   if (attempt.spent) return NoRetry.Spent
   const retries = call.attempts - call.hedges
@@ -59,13 +60,18 @@ export function retryAfter(call: Call, attempt: Attempt, now: number, random: Ra
 /** May one more try be started beside those in flight? Asking spends. */
 export function mayHedge(call: Call, now: number): boolean {
   const { exchange, cluster, route } = call
-  if (call.hedges >= route.hedge!.spec.maxHedges || exchange.hedgeable !== true || !exchange.idempotent) return false
+  if (call.hedges >= route.hedge!.spec.maxHedges || !hedgeable(exchange)) return false
   if (!exchange.replayable || now >= call.deadline || exchange.tree?.repeated === true) return false
   if (cluster.retrying >= cluster.spec.limits.maxRetries || cluster.untried(call.latest!) === null) return false
   const { budget } = cluster
   if (!budget.withdraw(now, cluster.active)) return false
   call.paid = budget
   return true
+}
+
+/** Whoever configures hedging for gRPC says that its methods bear it (gRFC A6). */
+export function hedgeable(exchange: Exchange): boolean {
+  return exchange.hedgeable === true && (exchange.idempotent || exchange.repeatsByCode === true)
 }
 
 /**
@@ -83,18 +89,24 @@ export function asksForRetry(retry: RetryPolicy | null, attempt: Attempt, kind: 
     const { grpcStatus, status } = attempt
     // The status that a code of gRPC stands for is none that the peer has said.
     if (retry.statuses[status] === 1 && !(rpc && grpcStatus >= 0)) return true
-    if (asksForCode(retry, rpc && grpcStatus < 0 ? grpcStatusOf(status) : grpcStatus)) return true
+    if (asksForCode(retry, codeOf(attempt, kind))) return true
     const headers = retry.answerHeaders
     if (headers !== null) for (const { name, test } of headers) if (test(attempt.responseHeader(name))) return true
     return false
   }
   if ((retry.kinds & (1 << kind)) !== 0) return true
   // To callers of gRPC a failure without an answer is a code like any other.
-  if (attempt.call.exchange.protocol === 'grpc' && (ALL_RESETS & (1 << kind)) !== 0) {
-    const said = attempt.kind === kind ? attempt.rejection : null
-    if (asksForCode(retry, (said ?? kindFacts[kind]!.rejection).grpcStatus)) return true
-  }
+  if (asksForCode(retry, codeOf(attempt, kind))) return true
   return retry.unsentReset && !attempt.wasSent && (ALL_RESETS & (1 << kind)) !== 0
+}
+
+/** The code of gRPC that it ended with, were it of this kind; -1 = none. Without an answer only calls of gRPC have one. */
+function codeOf(attempt: Attempt, kind: Kind): number {
+  const rpc = attempt.call.exchange.protocol === 'grpc'
+  if (kind === Kind.Response) return rpc && attempt.grpcStatus < 0 ? grpcStatusOf(attempt.status) : attempt.grpcStatus
+  if (!rpc || (ALL_RESETS & (1 << kind)) === 0) return -1
+  const said = attempt.kind === kind ? attempt.rejection : null
+  return (said ?? kindFacts[kind]!.rejection).grpcStatus
 }
 
 function asksForCode(retry: RetryPolicy, code: number): boolean {

@@ -25,7 +25,7 @@ describe('the engine, simulated', () => {
     // Worlds in which nothing happens would keep any promise.
     expect(calls).toBeGreaterThan(worlds * 10)
     expect(attempts).toBeGreaterThan(calls / 2)
-  })
+  }, 120_000)
 })
 
 describe('the simulation notices when', () => {

@@ -43,8 +43,7 @@ let calls = 0
 export class GrpcExchange implements Exchange, GrpcCall {
   readonly protocol = 'grpc'
   readonly method = 'POST'
-  /** The policy's codes decide. */
-  readonly idempotent = true
+  readonly repeatsByCode = true
   readonly channel: MeshChannel
   readonly dispatcher: GrpcDispatcher
   readonly settings: ChannelSettings
@@ -106,6 +105,11 @@ export class GrpcExchange implements Exchange, GrpcCall {
 
   get replayable(): boolean {
     return this.outbox.replayable
+  }
+
+  /** A method of gRPC says nothing of itself. */
+  get idempotent(): boolean {
+    return this.metadata['idempotency-key'] !== undefined
   }
 
   get hedgeable(): boolean {

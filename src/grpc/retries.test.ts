@@ -46,6 +46,23 @@ function mesh(service: ServiceSpec, options: Partial<GrpcDispatcherOptions> = {}
 const byCode = { ...noRetry, retryOn: ['unavailable', 'resource-exhausted'] as const, numRetries: 3 }
 
 describe('retries', () => {
+  it('never of what a peer may have done, unless the policy names the code or the call has a key', async () => {
+    // What routes have by default: words of HTTP.
+    const byDefault = { ...noRetry, retryOn: ['connect-failure', 'reset'] as const, statusCodes: [503], numRetries: 2 }
+    const server = await serveH2((stream) => stream.close(constants.NGHTTP2_INTERNAL_ERROR))
+    const made = mesh({ endpoints: [server.port], retry: byDefault })
+    await expect(unary(made.client(), 'x')).rejects.toMatchObject({ code: status.INTERNAL })
+    expect(server.streams).toBe(1)
+    const unavailable = await serveH2((stream) => fail(stream, 14))
+    await expect(unary(mesh({ endpoints: [unavailable.port], retry: byDefault }).client(), 'x')).rejects.toThrow()
+    expect(unavailable.streams).toBe(1)
+
+    const key = new Metadata()
+    key.set('idempotency-key', 'k-1')
+    await expect(unary(made.client(), 'x', { metadata: key })).rejects.toThrow()
+    expect(server.streams).toBe(4)
+  })
+
   it('of answers that have nothing but a status', async () => {
     const { port } = await serveH2((stream, n) => {
       if (n < 3) fail(stream, 14)
@@ -99,7 +116,7 @@ describe('retries', () => {
         else answer(stream, Buffer.concat(parts).toString('latin1'))
       })
     })
-    const made = mesh({ endpoints: [server.port], retry: { retryOn: ['reset'] } })
+    const made = mesh({ endpoints: [server.port], retry: { retryOn: ['internal'] } })
     const send = (words: string[]) =>
       new Promise<Buffer>((resolve, reject) => {
         const call = made.client().collect(new Metadata(), {}, (e, bytes) => (e === null ? resolve(bytes!) : reject(e)))
