@@ -202,6 +202,7 @@ export class GrpcAttempt extends Attempt implements Waiting<GrpcAttempt>, FrameS
 
   /** An answer that has nothing but a status: another try may do better (gRFC A6). */
   private onlyTrailers(headers: IncomingHttpHeaders): void {
+    this.exchange.edit(headers)
     const status = statusIn(headers, this.httpStatus)
     const { classifier } = this.call.route
     const said = headers['grpc-status'] !== undefined

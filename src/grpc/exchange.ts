@@ -347,15 +347,21 @@ export class GrpcExchange implements Exchange, GrpcCall {
     const { call } = this
     const idleMs = call?.route.spec.idleTimeoutMs ?? Number.POSITIVE_INFINITY
     if (idleMs !== Number.POSITIVE_INFINITY) this.listen(idleMs)
-    const edits = call?.route.edits?.response ?? null
-    if (call !== null && edits !== null)
-      edits.apply(headers, { request: this, call, response: headers, routeName: call.route.name })
+    this.edit(headers)
     this.channel.heard(headers)
     const metadata = Metadata.fromHttp2Headers(headers)
     metadata.remove('grpc-encoding')
     metadata.remove('grpc-accept-encoding')
     const { listener } = this
     if (listener !== null) this.scope.runInAsyncScope(listener.onReceiveMetadata, listener, metadata)
+  }
+
+  /** @internal What a route changes in answers. */
+  edit(headers: IncomingHttpHeaders): void {
+    const { call } = this
+    const edits = call?.route.edits?.response ?? null
+    if (call !== null && edits !== null)
+      edits.apply(headers, { request: this, call, response: headers, routeName: call.route.name })
   }
 
   /** @internal */

@@ -176,6 +176,29 @@ describe('policies of the engine for calls of gRPC', () => {
     expect(host.calls).toBe(1)
   })
 
+  it('edits metadata both ways, of answers that are nothing but a status too', async () => {
+    const seen: unknown[] = []
+    const host = await serve((call, done) => {
+      seen.push(call.metadata.get('x-added')[0], call.metadata.get('x-key')[0])
+      if (call.request.toString() === 'fail') done({ code: status.NOT_FOUND })
+      else done(null, call.request)
+    })
+    const set = (name: string, value: string) => ({ kind: 'set' as const, name, value, keepEmpty: false })
+    const headers = {
+      request: [{ kind: 'remove' as const, name: 'x-key' }, set('x-added', 'by %REQ(:path)%')],
+      response: [set('x-answer', 'edited')],
+    }
+    const made = mesh({ payments: { endpoints: [host.port], route: { headers } } })
+    const metadata = new Metadata()
+    metadata.set('x-key', 'secret')
+    const { metadata: head } = await unary(made.client(), 'x', { metadata })
+    expect(seen).toEqual(['by /test.Raw/Unary', undefined])
+    expect(head.get('x-answer')).toEqual(['edited'])
+    const error = await unary(made.client(), 'fail').catch((e) => e)
+    expect(error.code).toBe(status.NOT_FOUND)
+    expect(error.metadata.get('x-answer')).toEqual(['edited'])
+  })
+
   it('ejects a host that answers UNAVAILABLE, in its head or in its trailers', async () => {
     const good = await serve()
     const bad = await serve((_call, done) => done({ code: status.UNAVAILABLE }))

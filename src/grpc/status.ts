@@ -48,7 +48,9 @@ function printable(text: string): string {
 export function statusIn(headers: IncomingHttpHeaders, httpStatus: number): StatusObject {
   const text = headers['grpc-status']
   if (text === undefined) return withoutStatus(httpStatus, metadataOf(headers))
-  const code = typeof text === 'string' && /^\d{1,9}$/.test(text) ? Number(text) : Status.UNKNOWN
+  const said = typeof text === 'string' && /^\d{1,2}$/.test(text) ? Number(text) : Status.UNKNOWN
+  // Codes that nobody knows yet.
+  const code = said <= Status.UNAUTHENTICATED ? said : Status.UNKNOWN
   const message = headers['grpc-message']
   return { code, details: typeof message === 'string' ? decodeMessage(message) : '', metadata: metadataOf(headers) }
 }
