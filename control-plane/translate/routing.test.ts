@@ -225,6 +225,16 @@ describe('routes of a VirtualService', () => {
     ['retries: {attempts: 0}', { retry: null, timeoutMs: 5_000 }],
     ['retries: {}', { retry: null }],
     ['retries: {attempts: 1}', { retry: { numRetries: 1, statusCodes: [503], baseIntervalMs: 25 } }],
+    // Codes of gRPC only where somebody asked for retries: what may have run must not be repeated by default.
+    [
+      'retries: {attempts: 2}',
+      {
+        retry: {
+          retryOn: ['connect-failure', 'retriable-4xx', 'reset', 'unavailable', 'cancelled', 'retriable-status-codes'],
+        },
+      },
+    ],
+    ['timeout: 1s', { retry: { retryOn: ['connect-failure', 'retriable-4xx', 'reset', 'retriable-status-codes'] } }],
     [
       'retries: {attempts: 2, retryOn: "503,429,reset", backoff: 1s}',
       {

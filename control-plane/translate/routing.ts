@@ -40,6 +40,11 @@ import type { ClientView } from './types.ts'
  * would have turned into its own 503; Envoy's `503` means answers of a peer only, so `reset` says it.
  */
 const defaultRetryOn = 'connect-failure,retriable-4xx,503,reset'
+/**
+ * Where somebody asks for retries and not for which: the codes of gRPC too that Istio has by default. Unasked they would repeat
+ * what may have run, because no method of gRPC says of itself that it may be repeated.
+ */
+const askedRetryOn = `${defaultRetryOn},unavailable,cancelled`
 const defaultBaseIntervalMs = 25
 
 const everything: MatchPlan = { ignoreUriCase: false, headers: {}, withoutHeaders: {}, queryParams: {} }
@@ -167,7 +172,7 @@ function fromHttpRoute(
   return {
     ...fallback,
     ...(http.timeout === undefined ? {} : { timeoutMs: http.timeout, timeoutUntilHeaders: false, timeoutAsked: true }),
-    ...(retries === undefined ? {} : { retry: retryPlan(retries) }),
+    ...(retries === undefined ? {} : { retry: retryPlan({ ...retries, retryOn: retries.retryOn ?? askedRetryOn }) }),
     clusters,
     answer: answerOf(http, port),
     actions: actionsOf(index, rule, http, port, single),
