@@ -17,6 +17,7 @@ import { identityOf, issueIdentity, spiffe, until } from '../../test/support/mes
 import { createTestCa } from '../../test/support/test-ca.ts'
 import { loadOf } from '../transport/cluster-load.ts'
 import type { GrpcDispatcherOptions } from './dispatcher.ts'
+import type { GrpcHostLink } from './host-link.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -185,6 +186,18 @@ describe('connections', () => {
       code: status.UNAVAILABLE,
       details: expect.stringContaining('keepalive'),
     })
+  })
+
+  it('a peer that is asked too often for signs of life is asked half as often', async () => {
+    const server = await serveH2((stream, n) => {
+      if (n === 1) stream.session!.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 1, Buffer.from('too_many_pings'))
+      answer(stream)
+    })
+    const made = mesh({ endpoints: [server.port] })
+    const client = made.client('payments', { 'grpc.keepalive_time_ms': 1_000 })
+    await unary(client, 'x').catch(() => undefined)
+    await until(() => (clusterOf(made).hosts[0]!.grpc as GrpcHostLink).calm === 2)
+    expect((await unary(client, 'x')).text).toBe('well')
   })
 
   it('are closed when nobody used them for a while, and when their host is gone', async () => {

@@ -9,9 +9,12 @@ import type { GrpcAttempt } from './attempt.ts'
 import { GrpcSession } from './session.ts'
 
 const H2 = ['h2']
+const MAX_CALM = 1_024
 
 /** The HTTP/2 connections of one cluster to one host for gRPC: one, and more when the peer takes no more streams on it. */
 export class GrpcHostLink extends HostConnections<GrpcSession, GrpcAttempt> {
+  /** What keepalive times are multiplied by: the peer has said that it is asked for too many signs of life. */
+  calm = 1
   private readonly forgetLink: (link: GrpcHostLink) => void
   /** Those that may take streams, the oldest first. */
   private readonly usable: GrpcSession[] = []
@@ -32,6 +35,11 @@ export class GrpcHostLink extends HostConnections<GrpcSession, GrpcAttempt> {
   told(session: GrpcSession, streams: number): void {
     this.streams = Math.max(1, Math.min(streams, Number.MAX_SAFE_INTEGER))
     this.roomier(session)
+  }
+
+  /** @internal As gRFC A8 has it: twice as long between two pings from now on. */
+  calmDown(): void {
+    this.calm = Math.min(this.calm * 2, MAX_CALM)
   }
 
   /** @internal A connection may have room for those who wait. */

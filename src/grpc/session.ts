@@ -75,7 +75,10 @@ export class GrpcSession implements HostConnection {
       link.told(this, this.peerStreams)
     })
     this.h2.setLocalWindowSize(CONNECTION_WINDOW)
-    this.h2.on('goaway', () => this.retire())
+    this.h2.on('goaway', (code, _last, data: Buffer | undefined) => {
+      if (code === constants.NGHTTP2_ENHANCE_YOUR_CALM && data?.toString('latin1') === 'too_many_pings') link.calmDown()
+      this.retire()
+    })
     this.h2.once('close', () => this.closed())
     this.h2.unref()
     const lifetime = peer === null ? Number.POSITIVE_INFINITY : Math.max(peer.notAfter - Date.now(), 0)
@@ -118,7 +121,8 @@ export class GrpcSession implements HostConnection {
     if (this.keepalive === wanted || (this.keepalive !== null && this.keepalive.timeMs <= wanted.timeMs)) return
     this.keepalive = wanted
     if (this.keepaliveTimer !== null) clearInterval(this.keepaliveTimer)
-    this.keepaliveTimer = setInterval(() => this.ping(), wanted.timeMs).unref()
+    const ms = Math.min(wanted.timeMs * this.link.calm, MAX_TIMER_MS)
+    this.keepaliveTimer = setInterval(() => this.ping(), ms).unref()
   }
 
   retire(): void {
