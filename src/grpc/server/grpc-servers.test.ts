@@ -79,8 +79,12 @@ it.each(['', 'x', '127.0.0.1', '127.0.0.1:', ':70000', 'unix:/tmp/x', 'a:b:1', -
 
 it.each(['127.0.0.1:0', ':0', 0, '0', 'localhost:0'])('listens on %j', async (address) => {
   const mesh = meshOf()
-  const served = await mesh.listen(mesh.server(), address)
+  const server = mesh.server()
+  server.addService(echoService, echo)
+  const served = await mesh.listen(server, address)
   expect((served.address() as AddressInfo).port).toBeGreaterThan(0)
+  // By IPv4, also where addresses of both kinds are listened on.
+  if (address !== 'localhost:0') expect(await ask(served)).toBe(status.OK)
 })
 
 it('says that an address is taken', async () => {
