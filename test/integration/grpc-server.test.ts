@@ -43,6 +43,14 @@ type Rest<All> = All extends [unknown, ...infer Others] ? Others : never
 const ask = (mesh: Mesh, service: string, ...call: Rest<Parameters<typeof askEcho>>) =>
   askEcho(mesh.grpc.client(Client, service), ...call)
 
+/** Load is not shed because the machine is busy. */
+const unshed = (service: string) => `
+apiVersion: inmesh.dev/v1
+kind: ServicePolicy
+metadata: { name: ${service} }
+spec: { service: ${service}, loadShedding: { enabled: false } }
+`
+
 /** Asks until the answer is as the test wants it; what it is in the end. */
 const becomes = (code: number, look: () => Promise<EchoAnswer>) =>
   eventually(look, (answer) => answer.code === code).then((answer) => answer.code)
@@ -210,6 +218,7 @@ spec:
     const brief = await Shop.open({ certTtlMs: 6_000 })
     try {
       const { mesh } = await serve('brief', {}, brief)
+      await brief.plane.apply(unshed('brief'))
       const caller = await brief.mesh('caller')
       let renewed = 0
       mesh.on('certificate', () => renewed++)
@@ -267,6 +276,7 @@ describe('a gRPC service whose replicas are replaced one by one', () => {
   }
 
   it('fails no call, and handles each exactly once', async () => {
+    await shop.plane.apply(unshed('rolling'))
     const old = await Promise.all([replica(), replica()])
     const all = [...old]
     const client = web.grpc.client(Client, 'rolling')

@@ -6,7 +6,7 @@ import { Inbound } from '../../src/engine/inbound.ts'
 import { createMeshServer } from '../../src/http/server.ts'
 import { systemClock } from '../../src/model/clock.ts'
 import type { RetryBudgetSpec } from '../../src/model/cluster.ts'
-import { inboundDefaults } from '../../src/model/inbound.ts'
+import { inboundDefaults, shedDefaults } from '../../src/model/inbound.ts'
 import type { RetrySpec, RouteSpec } from '../../src/model/route.ts'
 import { call, meshClient, type ServiceSpec, type TestClient } from './mesh-client.ts'
 import { identityOf } from './mesh-http.ts'
@@ -39,7 +39,9 @@ export interface Chain {
   close(): Promise<void>
 }
 
-const permissive = new Inbound({ ...inboundDefaults, name: 'chain', tlsMode: 'STRICT', rbac: [] })
+/** Load is not shed: what a busy machine refuses would be counted as what the chain does. */
+const shed = { ...shedDefaults, enabled: false }
+const strict = new Inbound({ ...inboundDefaults, name: 'chain', tlsMode: 'STRICT', rbac: [], shed })
 
 export async function startChain(options: ChainOptions): Promise<Chain> {
   const { length, ca, answer = (status) => status } = options
@@ -68,7 +70,7 @@ export async function startChain(options: ChainOptions): Promise<Chain> {
     else {
       const mesh = createMeshServer(counted, {
         identity: identityOf(ca, `s${at}`),
-        inbound: () => permissive,
+        inbound: () => strict,
         clock: systemClock,
         http2: options.http2 === true,
       })

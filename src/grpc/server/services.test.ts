@@ -5,6 +5,7 @@ import { openPort, overload, type TestPort, type TestPortOptions } from '../../.
 import { meshClient } from '../../../test/support/mesh-client.ts'
 import { identityOf, spiffe } from '../../../test/support/mesh-http.ts'
 import { createTestCa } from '../../../test/support/test-ca.ts'
+import { shedDefaults } from '../../model/inbound.ts'
 import { GrpcHealth } from './health.ts'
 
 const ca = createTestCa('cluster.local')
@@ -123,7 +124,7 @@ describe('what apps do with a server of grpc-js goes on working', () => {
   })
 
   it('health checks of the mesh, also while load is shed', async () => {
-    const port = await open({ spec: { tlsMode: 'STRICT' } })
+    const port = await open({ spec: { tlsMode: 'STRICT', shed: shedDefaults } })
     const health = new GrpcHealth(port.server)
     overload(port)
     const check = {
