@@ -297,10 +297,10 @@ export const clusterDefaults = {
     minClusterSize: 6,
     routingEnabledPercent: 100,
   },
-  healthChecks: [],
   subset: null,
   sessionHosts: ['HEALTHY'],
   loadReporting: null,
+  healthChecks: [],
   protocol: 'http1',
   decidedBy: {},
 } as const satisfies Partial<ClusterSpec>
