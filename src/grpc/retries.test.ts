@@ -133,6 +133,19 @@ describe('retries', () => {
     expect(server.streams).toBe(1)
   })
 
+  it('sends the one message of a unary call again whatever its size', async () => {
+    let calls = 0
+    const { port } = await serve({
+      unary(call, done) {
+        if (++calls === 1) done({ code: status.UNAVAILABLE })
+        else done(null, Buffer.from(String(call.request.length)))
+      },
+    })
+    const made = mesh({ endpoints: [port], retry: byCode })
+    expect((await unary(made.client(), 'x'.repeat(1_000_000))).text).toBe('1000000')
+    expect(calls).toBe(2)
+  })
+
   it('goes to another host at once when one refuses connections', async () => {
     const { port } = await serve()
     const made = mesh({ endpoints: [(await freePorts(1))[0]!, port], retry: byCode })
