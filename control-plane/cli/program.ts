@@ -8,6 +8,7 @@ import { explain, Failure } from './failure.ts'
 import { getCommand } from './get.ts'
 import { loadsCommand } from './loads.ts'
 import { replayCommand } from './replay.ts'
+import { rolloutCommand } from './rollout.ts'
 import { schemaCommand } from './schema.ts'
 import { statusCommand } from './status.ts'
 import { tokenCommand } from './token.ts'
@@ -26,6 +27,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     analyzeCommand(),
     explainCommand(),
     replayCommand(),
+    rolloutCommand(),
     deleteCommand(),
     tokenCommand(),
     schemaCommand(),
