@@ -27,7 +27,7 @@ const policies: readonly { name: string; lb: LbSpec; weighted: boolean; ratio: n
   { name: 'random', lb: { policy: 'RANDOM' }, weighted: false, ratio: 3 },
   { name: 'least request', lb: { policy: 'LEAST_REQUEST', choiceCount: 2 }, weighted: false, ratio: 3 },
   { name: 'peak EWMA', lb: { policy: 'PEAK_EWMA', decayMs: 10_000 }, weighted: false, ratio: 3 },
-  { name: 'weighted round robin by load', lb: byLoad, weighted: false, ratio: 3 },
+  { name: 'weighted round robin by load', lb: byLoad, weighted: false, ratio: 2 },
   { name: 'maglev', lb: { policy: 'MAGLEV', tableSize: 65_537, ...hashing }, weighted: false, ratio: 3 },
   { name: 'ring hash', lb: ring, weighted: false, ratio: 4 },
   { name: 'weighted round robin', lb: { policy: 'ROUND_ROBIN' }, weighted: true, ratio: 6 },
