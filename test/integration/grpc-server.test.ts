@@ -131,8 +131,9 @@ kind: PeerAuthentication
 metadata: { name: strict }
 spec: { selector: { matchLabels: { app: strict } }, mtls: { mode: STRICT } }
 `)
-    // The connection that stands is judged by the mode of now; a new one is cut.
+    // The connection that stands is judged by the mode of now, and closed; a new one is cut.
     expect(await becomes(status.PERMISSION_DENIED, () => plain.ask('unary'))).toBe(status.PERMISSION_DENIED)
+    expect(await becomes(status.UNAVAILABLE, () => plain.ask('unary'))).toBe(status.UNAVAILABLE)
     const late = plainEcho(served.endpoint!.port)
     expect((await late.ask('unary')).code).toBe(status.UNAVAILABLE)
     expect((await ask(orders, 'strict', 'unary')).code).toBe(status.OK)

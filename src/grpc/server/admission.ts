@@ -86,6 +86,7 @@ export class GrpcAdmission {
     if (call.authority === '' || (host !== undefined && String(host).toLowerCase() !== call.authority))
       return badAuthority
     this.underWay.add(call)
+    call.connection.begin()
     const { telemetry } = this.options
     if (telemetry !== null) {
       call.seen = telemetry.start(call)
@@ -104,6 +105,8 @@ export class GrpcAdmission {
       return null
     }
     call.flags = verdict.flag
+    // A connection that was open when the policy turned STRICT: its client must dial anew, by TLS.
+    if (verdict === rejections.plaintextRefused) call.connection.leave()
     return verdict
   }
 
@@ -127,6 +130,7 @@ export class GrpcAdmission {
     call.admitted?.done(status === null && !late ? 0 : httpStatusOf(code))
     if (call.seen !== null) this.options.telemetry!.end(call.seen, code, call.flags)
     this.underWay.delete(call)
+    call.connection.end()
     call.place = -1
     if (this.underWay.size === 0) this.whenIdle?.()
   }

@@ -7,8 +7,11 @@ import type { GrpcAdmission } from './admission.ts'
 /** Where a call came from, as grpc-js tells it. */
 export type ConnectionInfo = ReturnType<ServerInterceptingCallInterface['getConnectionInfo']>
 
+/** ms for the last answer of a connection to reach the other side. */
+const FLUSH_MS = 50
+
 /** A connection that was let in. */
-export interface Connection {
+export class Connection {
   /** null = plaintext. */
   readonly peer: Peer | null
   /** Judges its calls. */
@@ -18,6 +21,35 @@ export interface Connection {
   readonly remoteAddress: string
   readonly localAddress: string
   readonly localPort: number
+  private readonly socket: Socket
+  private calls = 0
+  private leaving = false
+
+  constructor(socket: Socket, admission: GrpcAdmission, judgedByPort: boolean) {
+    this.socket = socket
+    this.admission = admission
+    this.judgedByPort = judgedByPort
+    this.peer = getPeer({ socket }) ?? null
+    this.remoteAddress = socket.remoteAddress!
+    this.localAddress = socket.localAddress!
+    this.localPort = socket.localPort!
+  }
+
+  begin(): void {
+    this.calls++
+  }
+
+  end(): void {
+    if (--this.calls > 0 || !this.leaving) return
+    setTimeout(() => {
+      if (this.calls === 0) this.socket.destroy()
+    }, FLUSH_MS).unref()
+  }
+
+  /** It is of no more use to its client, who does not know: it is closed when its calls are over. */
+  leave(): void {
+    this.leaving = true
+  }
 }
 
 /**
@@ -38,8 +70,7 @@ export class Connections {
       localPort === undefined
     )
       return undefined
-    const peer = getPeer({ socket }) ?? null
-    const connection = { peer, admission, judgedByPort, remoteAddress, localAddress, localPort }
+    const connection = new Connection(socket, admission, judgedByPort)
     const others = this.byPort.get(remotePort)
     if (others === undefined) this.byPort.set(remotePort, [connection])
     else others.push(connection)

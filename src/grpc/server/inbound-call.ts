@@ -41,7 +41,7 @@ export class InboundCall implements InboundRequest, RequestHead, Hop {
   /** What failed below was repeated already: a failing answer is to say so. */
   spent = false
   private readonly metadata: Metadata
-  private readonly connection: Connection
+  readonly connection: Connection
 
   constructor(metadata: Metadata, connection: Connection, path: string, authority: string) {
     this.metadata = metadata

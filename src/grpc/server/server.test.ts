@@ -12,7 +12,7 @@ import {
 import { afterEach, describe, expect, it } from 'vitest'
 import { type EchoClient, echo, echoService, kinds, plainEcho, secureEcho } from '../../../test/support/grpc-echo.ts'
 import { openPort, type TestPort, type TestPortOptions } from '../../../test/support/grpc-port.ts'
-import { identityOf, issueIdentity, rawExchange, spiffe } from '../../../test/support/mesh-http.ts'
+import { identityOf, issueIdentity, rawExchange, spiffe, until } from '../../../test/support/mesh-http.ts'
 import { createTestCa } from '../../../test/support/test-ca.ts'
 import { IdentityState } from '../../identity/identity-state.ts'
 import type { RbacPolicy, RbacSpec } from '../../model/inbound.ts'
@@ -101,11 +101,19 @@ describe('a gRPC port', () => {
 
   it('a connection that came in plaintext is judged by the mode of now', async () => {
     const port = await open({ spec: { tlsMode: 'PERMISSIVE' } })
+    let connections = 0
+    port.port.server.on('connection', (socket) => {
+      connections++
+      socket.on('close', () => connections--)
+    })
     const client = plain(port)
     expect((await client.ask('unary')).code).toBe(status.OK)
     port.set({ tlsMode: 'STRICT' })
     const answer = await client.ask('unary')
     expect([answer.code, answer.details]).toEqual([status.PERMISSION_DENIED, 'mutual TLS required'])
+    // And closed then, so that its client dials anew, by TLS if it can; this one cannot.
+    await until(() => connections === 0)
+    expect((await client.ask('unary')).code).toBe(status.UNAVAILABLE)
   })
 
   it('connections wait for policy and certificate, and no longer than they may', async () => {

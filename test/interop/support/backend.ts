@@ -34,6 +34,15 @@ export interface Backend {
  */
 export async function startBackend(name: string, credentials = ServerCredentials.createInsecure()): Promise<Backend> {
   const server = new Server({ 'grpc.server_call_metric_recording': 1 })
+  addEcho(server, name)
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error === null ? resolve(bound) : reject(error))),
+  )
+  return { name, port, stop: () => server.forceShutdown() }
+}
+
+/** The service that foreign clients call, answered with `name`; see {@link startBackend}. */
+export function addEcho(server: Server, name: string): void {
   const failed = new Map<string, number>()
   server.addService(service, {
     WhoAreYou: async (call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) => {
@@ -57,10 +66,6 @@ export async function startBackend(name: string, credentials = ServerCredentials
       done(null, Buffer.from(name))
     },
   })
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error === null ? resolve(bound) : reject(error))),
-  )
-  return { name, port, stop: () => server.forceShutdown() }
 }
 
 /** What the types of grpc-js leave out. */

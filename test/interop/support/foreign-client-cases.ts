@@ -407,6 +407,31 @@ spec:
     await mesh.synced()
   })
 
+  it('calls gRPC servers of the mesh, which know who it is', async () => {
+    await mesh.member('member')
+    const target = 'xds:///member'
+    await warm(target, ['member'])
+    const security = (kind: string, spec: string) =>
+      `---\napiVersion: security.istio.io/v1\nkind: ${kind}\nmetadata: { name: member, namespace: default }\nspec: ${spec}\n`
+    const allow = (path: string) =>
+      security(
+        'AuthorizationPolicy',
+        `{ selector: { matchLabels: { app: member } }, action: ALLOW, rules: [{
+          from: [{ source: { principals: [cluster.local/ns/default/sa/foreign] } }],
+          to: [{ operation: { paths: [${path}] } }] }] }`,
+      )
+    await mesh.apply(
+      resource('DestinationRule', 'member', '{ host: member, trafficPolicy: { tls: { mode: ISTIO_MUTUAL } } }') +
+        security('PeerAuthentication', '{ selector: { matchLabels: { app: member } }, mtls: { mode: STRICT } }') +
+        allow('/test.Echo/WhoAreYou'),
+    )
+    const codes = async () => (await mesh.client.call({ target, count: 5 })).codes
+    await expect.poll(codes, { timeout: 10_000 }).toEqual({ 0: 5 })
+    await mesh.apply(allow('/test.Echo/Else'))
+    await expect.poll(codes, { timeout: 10_000 }).toEqual({ 7: 5 })
+    await mesh.synced()
+  })
+
   it('takes every field that a rule may have', async () => {
     await mesh.serve('everything', 'everything/v1')
     const policy = `{

@@ -6,8 +6,9 @@ import type { ControlPlane } from '../../../control-plane/index.ts'
 import type { LoadRow } from '../../../control-plane/loads/load-table.ts'
 import type { EndpointRecord } from '../../../control-plane/store/store.ts'
 import type { Harness } from '../../../control-plane/testing/harness.ts'
+import { createMesh, type Mesh } from '../../../src/mesh.ts'
 import { silentLogger } from '../../../src/model/logger.ts'
-import { type Backend, startBackend } from './backend.ts'
+import { addEcho, type Backend, startBackend } from './backend.ts'
 import { ForeignClient, type Peer } from './foreign-client.ts'
 
 /** What a foreign client is started with; `certificates` = folder with ca.pem, cert.pem and key.pem for mutual TLS. */
@@ -102,6 +103,21 @@ export class ForeignMesh {
     const pair = { private_key: Buffer.from(privateKeyPem), cert_chain: Buffer.from(certPem) }
     const roots = Buffer.from(this.controlPlane.trustBundlePem)
     return this.backend(name, ServerCredentials.createSsl(roots, [pair], true))
+  }
+
+  /** A workload of the mesh that serves gRPC. */
+  async member(service: string): Promise<Mesh> {
+    const { token } = await this.controlPlane.createToken({ service })
+    const mesh = await createMesh({
+      ...{ service, token, controlPlane: this.controlPlane.address, adminPort: false, logger: silentLogger },
+      stateDir: join(await this.#harness.folder(), service),
+    })
+    this.#harness.after(() => mesh.close({ drainMs: 0, graceMs: 0 }))
+    const server = mesh.grpc.server()
+    addEcho(server, service)
+    await mesh.grpc.listen(server, '127.0.0.1:0')
+    await mesh.ready()
+    return mesh
   }
 
   /** Latest load reports about clusters with this text in their names. */
