@@ -26,10 +26,10 @@ export class ForeignLink implements MeshLink {
   readonly identity: IdentityState
   readonly xds: XdsClient
   readonly registry = null
-  readonly needsIdentity: boolean
   readonly refusesServers: string | null
   readonly #names: ListenerNames
   readonly #files: FileIdentity | null
+  readonly #hasCertificate: boolean
 
   constructor(
     options: ResolvedOptions,
@@ -42,7 +42,7 @@ export class ForeignLink implements MeshLink {
     this.identity = new IdentityState({ trustDomain: workload.trustDomain })
     const own = ownProvider(bootstrap)
     this.#files = own === null ? null : new FileIdentity({ state: this.identity, files: own.files, logger })
-    this.needsIdentity = own !== null && own.files.certificate !== null
+    this.#hasCertificate = own !== null && own.files.certificate !== null
     this.#names = new ListenerNames(bootstrap)
     this.refusesServers =
       bootstrap.serverTemplate === null
@@ -83,6 +83,10 @@ export class ForeignLink implements MeshLink {
       const { spiffeId, serialNumber, notAfter } = current
       events.emit('certificate', { spiffeId: spiffeId.text, serialNumber, notAfter })
     })
+  }
+
+  get needsIdentity(): boolean {
+    return this.#hasCertificate && this.#files?.namesNobody === undefined
   }
 
   get problem(): string | undefined {

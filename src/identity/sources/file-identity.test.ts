@@ -83,6 +83,19 @@ describe('an identity in files', () => {
     expect(state.bundles.size).toBe(1)
   })
 
+  it('may be of a client outside of any mesh: then servers have none, and nobody waits for it', () => {
+    const { files, state, identity, warnings } = watch()
+    const plain = ca.issue('', { uris: [], dns: ['client.example'] })
+    files.set('chain', plain.certPem).set('key', plain.keyPem)
+    identity.refresh()
+    identity.refresh()
+    expect(state.current).toBeUndefined()
+    expect(identity.namesNobody).toContain('0 URI names')
+    expect(identity.lastFailure).toBeUndefined()
+    expect(state.bundles.size).toBe(1)
+    expect(warnings).toHaveLength(1)
+  })
+
   it('has roots that are good for whoever they signed, of whatever trust domain', () => {
     const { state, identity } = watch()
     identity.refresh()

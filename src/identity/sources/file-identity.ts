@@ -4,7 +4,9 @@ import { InmeshError } from '../../errors.ts'
 import type { CertificateFiles } from '../../model/certificate-files.ts'
 import type { Logger } from '../../model/logger.ts'
 import type { TrustBundles } from '../../model/snapshot.ts'
+import { readCertificateProfile } from '../certificate-profile.ts'
 import type { IdentityState } from '../identity-state.ts'
+import { checkLeaf } from '../leaf-profile.ts'
 import { readSpiffeBundleMap } from '../spiffe-bundle-map.ts'
 import { certificatesFromPem, trustAnchorsFromPem } from '../trust-bundle.ts'
 import { ANY_TRUST_DOMAIN } from '../verify.ts'
@@ -31,6 +33,7 @@ export class FileIdentity {
   readonly #read: (path: string) => string
   #content = ''
   #failure: Error | undefined
+  #namesNobody: string | undefined
   #timer: NodeJS.Timeout | undefined
 
   constructor(options: FileIdentityOptions) {
@@ -41,6 +44,14 @@ export class FileIdentity {
   /** Why the files could not be used the last time; undefined when they could. */
   get lastFailure(): Error | undefined {
     return this.#failure
+  }
+
+  /**
+   * Why the certificate stands for no workload: it has no SPIFFE id, say, or is for clients only. It can be shown to services outside of
+   * the mesh, but servers of this process cannot use it. undefined when it can.
+   */
+  get namesNobody(): string | undefined {
+    return this.#namesNobody
   }
 
   /** Reads the files for the first time and goes on doing so. */
@@ -63,7 +74,8 @@ export class FileIdentity {
       if (content !== this.#content) {
         // Both are made before either is used: one without the other could be of two times.
         const bundles = files.roots === null ? undefined : bundlesOf(files.roots.kind, roots!, files.roots.path)
-        const identity = files.certificate === null ? undefined : identityOf(chain!, key!, files.certificate.chain)
+        const identity =
+          files.certificate === null ? undefined : this.#identityOf(chain!, key!, files.certificate.chain)
         if (bundles !== undefined) state.updateBundles(bundles)
         if (identity !== undefined) state.update(identity)
         this.#content = content
@@ -83,6 +95,18 @@ export class FileIdentity {
     }
   }
 
+  #identityOf(chain: string, key: string, path: string): WorkloadIdentity | undefined {
+    const before = this.#namesNobody
+    this.#namesNobody = whyNobody(chain)
+    if (this.#namesNobody === undefined) return identityOf(chain, key, path)
+    if (this.#namesNobody !== before)
+      this.#options.logger.warn('a certificate stands for no workload: servers of this process cannot use it', {
+        path,
+        reason: this.#namesNobody,
+      })
+    return undefined
+  }
+
   #schedule(): void {
     const { refreshMs } = this.#options.files
     const wait = this.#failure === undefined ? refreshMs : Math.min(refreshMs, IMPATIENT_MS)
@@ -97,6 +121,18 @@ function bundlesOf(kind: 'ca' | 'spiffe', text: string, path: string): TrustBund
   return kind === 'spiffe'
     ? readSpiffeBundleMap(text, path)
     : new Map([[ANY_TRUST_DOMAIN, trustAnchorsFromPem(text, path)]])
+}
+
+/** Of a certificate that can be read at all. */
+function whyNobody(chain: string): string | undefined {
+  const [leaf] = certificatesFromPem(chain)
+  const profile = leaf === undefined ? undefined : readCertificateProfile(leaf)
+  if (profile === undefined || 'failure' in profile) return undefined
+  for (const role of ['server', 'client'] as const) {
+    const id = checkLeaf(profile, role)
+    if ('failure' in id) return id.message
+  }
+  return undefined
 }
 
 function identityOf(chain: string, key: string, path: string): WorkloadIdentity {
