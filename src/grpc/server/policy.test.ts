@@ -121,6 +121,14 @@ describe('what a gRPC port refuses, in the words of gRPC', () => {
     expect((await first).code).toBe(status.OK)
   })
 
+  it('connections beyond what it may have are cut', async () => {
+    const port = await open({ spec: { maxConnections: 1 } })
+    const first = plain(port)
+    expect((await first.ask('unary')).code).toBe(status.OK)
+    expect((await plain(port).ask('unary')).code).toBe(status.UNAVAILABLE)
+    expect((await first.ask('unary')).code).toBe(status.OK)
+  })
+
   it('load that it cannot bear; CRITICAL calls of verified callers last', async () => {
     const port = await open({
       spec: { tlsMode: 'PERMISSIVE', shed: { ...shedDefaults, initialLimit: 2, minLimit: 2 } },
