@@ -143,9 +143,17 @@ function serverOf(config: XdsServerConfig): XdsServer {
   }
 }
 
+/** Its certificates come from files and its listeners are gRPC's: inmesh's own control plane has to see that as well. */
+const userAgent = 'gRPC inmesh'
+
 /** What the bootstrap says; without a node in it, this workload as inmesh's own control plane would know it. */
 function nodeOf({ node }: Bootstrap, { workload }: ResolvedOptions): XdsNode {
   if (node.id === '')
-    return { ...workloadNode(workload, version), ...(node.cluster === '' ? {} : node), id: workload.instanceId }
-  return { ...node, version }
+    return {
+      ...workloadNode(workload, version),
+      ...(node.cluster === '' ? {} : node),
+      id: workload.instanceId,
+      userAgent,
+    }
+  return { ...node, version, userAgent }
 }

@@ -1,4 +1,11 @@
-import type { ClientOptions, Interceptor, Server, ServerInterceptor, ServerOptions } from '@grpc/grpc-js'
+import type {
+  ChannelCredentials,
+  ClientOptions,
+  Interceptor,
+  Server,
+  ServerInterceptor,
+  ServerOptions,
+} from '@grpc/grpc-js'
 import type { Logger } from '../model/logger.ts'
 import type { MeshChannel } from './channel.ts'
 import { type GrpcClientConstructor, GrpcClients } from './clients.ts'
@@ -6,7 +13,10 @@ import { GrpcDispatcher, type GrpcDispatcherOptions } from './dispatcher.ts'
 import type { MeshChannelOptions } from './options.ts'
 import { type GrpcServerHost, GrpcServers, type ServedGrpc } from './server/grpc-servers.ts'
 import type { GrpcHealth } from './server/health.ts'
+import { MeshCredentials } from './target/mesh-credentials.ts'
 import { registerTargets } from './target/register.ts'
+
+const meshCredentials = new MeshCredentials()
 
 /** What gRPC needs of its mesh. */
 export interface MeshGrpcOptions {
@@ -86,6 +96,14 @@ export class MeshGrpc {
       this.#unregister?.()
       this.#unregister = null
     }
+  }
+
+  /**
+   * For clients whose target is the mesh's (see `register`). Any others do as well, because the mesh encrypts by itself; with
+   * these, a client whose target is not the mesh's fails instead of going out unprotected, and call credentials may be added.
+   */
+  credentials(): ChannelCredentials {
+    return meshCredentials
   }
 
   /** @internal Takes no new calls out, waits for those under way, closes their connections. */

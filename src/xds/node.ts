@@ -13,6 +13,11 @@ export interface XdsNode {
   readonly metadata: JsonObject
   /** Version of inmesh. */
   readonly version: string
+  /**
+   * By what name it goes, from which control planes tell in which form configuration is wanted. Default "inmesh": the one of
+   * inmesh's own control plane.
+   */
+  readonly userAgent?: string
 }
 
 /** Istio's form of the id, `sidecar~IP~NAME.NS~NS.svc.DOMAIN`, so that istiod answers as well. */
@@ -41,7 +46,7 @@ export function nodeMessage(node: XdsNode): MessageInitShape<typeof NodeSchema> 
     cluster: node.cluster,
     locality: { region, zone, subZone: subZone.join('/') },
     metadata: { ...node.metadata },
-    userAgentName: 'inmesh',
+    userAgentName: node.userAgent ?? 'inmesh',
     userAgentVersionType: { case: 'userAgentVersion', value: node.version },
     // gRFC A27; and resources wrapped in envoy.service.discovery.v3.Resource are understood.
     clientFeatures: ['envoy.lb.does_not_support_overprovisioning', 'xds.config.resource-in-sotw'],

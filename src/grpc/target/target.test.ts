@@ -15,6 +15,7 @@ import {
   status,
 } from '@grpc/grpc-js'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { MeshCredentials } from './mesh-credentials.ts'
 import { registerTargets } from './register.ts'
 
 const raw = (value: Buffer) => value
@@ -171,6 +172,24 @@ describe('targets of the mesh', () => {
 
   it('one mesh at a time has them', () => {
     expect(() => registerTargets(() => new Channel('x', credentials.createInsecure(), {}))).toThrow(/another mesh/)
+  })
+
+  it('credentials of the mesh do for its targets, take call credentials, and go nowhere else', async () => {
+    const mesh = new MeshCredentials()
+    const tokens = credentials.createFromMetadataGenerator((_, done) => {
+      const token = new Metadata()
+      token.set('authorization', 'Bearer t')
+      done(null, token)
+    })
+    const to = new Client('mesh:///payments', credentials.combineChannelCredentials(mesh, tokens))
+    clients.push(to)
+    await expect(echo(to, 'hello')).resolves.toBe('hello')
+    const outside = new Client(`127.0.0.1:${port}`, mesh)
+    clients.push(outside)
+    await expect(echo(outside, 'hello')).rejects.toMatchObject({
+      code: status.UNAVAILABLE,
+      details: expect.stringContaining('for its targets only'),
+    })
   })
 
   it('closes the channel of the mesh with the client', async () => {

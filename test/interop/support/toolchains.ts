@@ -76,6 +76,11 @@ function serverFile(file: string): string {
   return file.replace('grpc_core.py', 'grpc_core_server.py').replace('grpc-js-xds.mjs', 'grpc-js-xds-server.mjs')
 }
 
+/** This library. */
+export function inmesh(): Peer {
+  return { name: 'inmesh', start: { command: process.execPath, args: [join(sources, 'peers/inmesh.ts')] } }
+}
+
 /** Comes with `npm ci`. */
 export function grpcJsXds(): Peer {
   return {
