@@ -73,7 +73,10 @@ export class XdsClient {
     const { transport } = options
     this.#main = this.#link('open' in transport ? [{ name: 'the control plane', transport }] : transport)
     this.#graph = new WatchGraph(
-      { held: (typeUrl, name) => this.#linkOf(name)?.state.held(typeUrl, name) },
+      {
+        held: (typeUrl, name) => this.#linkOf(name)?.state.held(typeUrl, name),
+        isServed: (name) => this.#linkOf(name) !== undefined,
+      },
       (cluster, before, stayed) => this.#endpointsRemoved(cluster, before, stayed),
       (authority) => {
         const name = options.listenerName === undefined ? authority : options.listenerName(authority)

@@ -17,6 +17,8 @@ import { type Known, WatchedCluster } from './watched-cluster.ts'
 export interface ResourceSource {
   /** undefined = not subscribed. */
   held(typeUrl: string, name: string): Readonly<Held> | undefined
+  /** Whether anybody may be asked for a resource of this name; absent = always. */
+  isServed?(name: string): boolean
 }
 
 export interface ResourceRef {
@@ -310,7 +312,10 @@ export class WatchGraph {
   #known<T>(typeUrl: TypeUrl, name: string): Known<T> {
     this.#need(typeUrl, name)
     const held = this.#source.held(typeUrl, name)
-    if (held === undefined) return pending
+    if (held === undefined) {
+      if (this.#source.isServed?.(name) !== false) return pending
+      return { kind: 'rejected', error: `${labelOf(typeUrl)} ${name}: the bootstrap has no such authority` }
+    }
     // The decoder of the type made the value; see resources/index.ts.
     if (held.value !== undefined) return { kind: 'held', value: held.value as T }
     if (held.state === 'DOES_NOT_EXIST') return { kind: 'absent' }

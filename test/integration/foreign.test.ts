@@ -296,6 +296,12 @@ describe('federation', () => {
     expect(ads.nodes).toEqual([])
   })
 
+  it('refuses what leads to an authority that the bootstrap does not have', async () => {
+    ads.set(listener('echo', 'routes'), route('routes', 'xdstp://nowhere/envoy.config.cluster.v3.Cluster/c'))
+    const mesh = await joinPlane()
+    expect(await get(mesh)).toMatch(/^503 /)
+  })
+
   it('is what targets of gRPC with an authority mean', async () => {
     const other = await new SnapshotAds().start()
     closing.push(async () => other.stop())
