@@ -181,6 +181,24 @@ describe('what a peer shed', () => {
 })
 
 describe('the breaker of a route', () => {
+  it('tells of its changes with the name of the route, that of the cluster without', () => {
+    const told: string[] = []
+    const events = {
+      callStart: () => undefined,
+      attemptStart: () => undefined,
+      attemptEnd: () => undefined,
+      callEnd: () => undefined,
+      breakerChange: (cluster: { name: string }, from: string, to: string, _now: number, route: string | null) =>
+        void told.push(`${cluster.name} ${route}: ${from} to ${to}`),
+    }
+    const breaker = breakerSpec({ minimumRequests: 4 })
+    const ofRoute = Lab.of({}, { name: 'fragile', breaker, timeoutMs: 500 }, events)
+    ofRoute.answers(4, 503)
+    expect(told.splice(0)).toEqual(['c fragile: closed to open'])
+    Lab.of({ breaker }, { timeoutMs: 500 }, events).answers(4, 503)
+    expect(told).toEqual(['c null: closed to open'])
+  })
+
   const spec = breakerSpec({ minimumRequests: 2, recoveryMs: 1_000 })
   const path = (value: string) => ({ ...everyPath, path: { kind: 'prefix', value, ignoreCase: false } }) as const
   const routes = () => [

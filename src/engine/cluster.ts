@@ -109,7 +109,8 @@ export class ClusterRuntime {
   routeBreaker(route: string, spec: BreakerSpec): Breaker {
     const known = this.routeBreakers.get(route)
     if (known !== undefined && same(known.spec, spec)) return known
-    const made = new Breaker(spec, this.env.random, () => undefined)
+    const { random, events } = this.env
+    const made = new Breaker(spec, random, (from, to, now) => events?.breakerChange?.(this, from, to, now, route))
     this.routeBreakers.set(route, made)
     return made
   }
@@ -249,7 +250,7 @@ export class ClusterRuntime {
       this.breaker =
         spec.breaker === null
           ? null
-          : new Breaker(spec.breaker, random, (from, to, now) => events?.breakerChange?.(this, from, to, now))
+          : new Breaker(spec.breaker, random, (from, to, now) => events?.breakerChange?.(this, from, to, now, null))
     }
     if (before === null || !same(before.outlier, spec.outlier)) {
       const now = this.env.clock.now()

@@ -21,7 +21,8 @@ export interface CallEvents {
   localReply?(request: RequestView, target: DirectTarget, now: number): void
   /** What became of a shadow of a call. */
   mirrored?(report: MirrorReport): void
-  breakerChange?(cluster: ClusterRuntime, from: BreakerState, to: BreakerState, now: number): void
+  /** `route`: the name of the route whose own breaker it is; null = that of the cluster. */
+  breakerChange?(cluster: ClusterRuntime, from: BreakerState, to: BreakerState, now: number, route: string | null): void
   /** `host.outlier.reason` says why. */
   hostEjected?(cluster: ClusterRuntime, host: HostRuntime, now: number): void
   hostReturned?(cluster: ClusterRuntime, host: HostRuntime, now: number): void
@@ -51,8 +52,8 @@ export function joinEvents(listeners: readonly CallEvents[]): CallEvents | null 
     mirrored(report) {
       for (const l of listeners) l.mirrored?.(report)
     },
-    breakerChange(cluster, from, to, now) {
-      for (const l of listeners) l.breakerChange?.(cluster, from, to, now)
+    breakerChange(cluster, from, to, now, route) {
+      for (const l of listeners) l.breakerChange?.(cluster, from, to, now, route)
     },
     hostEjected(cluster, host, now) {
       for (const l of listeners) l.hostEjected?.(cluster, host, now)

@@ -307,7 +307,15 @@ export class Invariants implements CallEvents {
     must(spare.length === 0, `gave up after a connect failure, though ${spare[0]?.address} was there`)
   }
 
-  breakerChange(cluster: ClusterRuntime, from: BreakerState, to: BreakerState, now: number): void {
+  breakerChange(
+    cluster: ClusterRuntime,
+    from: BreakerState,
+    to: BreakerState,
+    now: number,
+    route: string | null,
+  ): void {
+    // What is recounted is the cluster's own.
+    if (route !== null) return
     const { breaker } = this.watch(cluster)
     must(breaker !== null, 'a breaker that nobody configured')
     this.soon(to === 'half-open', () => breaker.changed(from, to, now, cluster.breaker!.openUntil))
