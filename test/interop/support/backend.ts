@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  Metadata,
   Server,
   ServerCredentials,
   type ServerUnaryCall,
@@ -7,6 +8,8 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js'
+import { emptyLoadReport } from '../../../src/model/load-report.ts'
+import { encodeReport } from '../../../src/orca/binary.ts'
 
 const bytes = (value: Buffer) => value
 const service: ServiceDefinition = {
@@ -33,7 +36,7 @@ export interface Backend {
  * first so many calls with that key; `x-utilization-NAME` = the server of that name reports so much load. `credentials` default to plaintext.
  */
 export async function startBackend(name: string, credentials = ServerCredentials.createInsecure()): Promise<Backend> {
-  const server = new Server({ 'grpc.server_call_metric_recording': 1 })
+  const server = new Server()
   addEcho(server, name)
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error === null ? resolve(bound) : reject(error))),
@@ -56,22 +59,16 @@ export function addEcho(server: Server, name: string): void {
         return
       }
       const utilization = Number(text(`x-utilization-${name}`))
-      if (utilization > 0) {
-        const recorder = (call as unknown as Recording).getMetricsRecorder()
-        recorder.recordQpsMetric(100)
-        recorder.recordApplicationUtilizationMetric(utilization)
-      }
+      const trailers = new Metadata()
+      // grpc-js's own recorder reads its .proto files anew for each call, also for those that record nothing.
+      if (utilization > 0)
+        trailers.set(
+          'endpoint-load-metrics-bin',
+          encodeReport({ ...emptyLoadReport, qps: 100, applicationUtilization: utilization }),
+        )
       const delay = Number(text('x-delay-ms'))
       if (delay > 0) await sleep(delay)
-      done(null, Buffer.from(name))
+      done(null, Buffer.from(name), trailers)
     },
   })
-}
-
-/** What the types of grpc-js leave out. */
-interface Recording {
-  getMetricsRecorder(): {
-    recordQpsMetric(value: number): void
-    recordApplicationUtilizationMetric(value: number): void
-  }
 }
