@@ -177,6 +177,8 @@ describe('who else acts on it', () => {
     await expect(begin(world, 'me', { from: 'v1', to: 'v3' }, [5])).rejects.toThrow('no rule splits')
     world.document = { ...split, spec: { ...split.spec, v1Weight: 50, v2Weight: 50 } }
     await expect(begin(world, 'me', versions, [50])).rejects.toThrow('has 50% already')
+    world.document = { ...split, spec: { ...split.spec, v1Weight: 2, v2Weight: 1 } }
+    await expect(begin(world, 'me', versions, [50])).rejects.toThrow('whole percents')
   })
 })
 

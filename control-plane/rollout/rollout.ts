@@ -58,6 +58,8 @@ export async function begin(
   if (stateOf(document)?.phase === 'running') throw new Error('a rollout of it is running: resume or abort that one')
   const before = weightOf(document, versions)
   if (before === undefined) throw new Error('its rules have different weights: make them equal first')
+  // What a rollback could not write.
+  if (!Number.isInteger(before)) throw new Error('its weights are not whole percents: make them so first')
   if (steps[0]! <= before) throw new Error(`the first step is ${steps[0]}%, the new version has ${before}% already`)
   await put(io, document, { phase: 'running', runner, steps, step: 0, before, weight: steps[0]!, versions })
   io.say(`step 1/${steps.length}: ${steps[0]}% to ${versions.to}`)
