@@ -9,6 +9,8 @@ import {
 } from '../../test/support/grpc-client.ts'
 import type { ServiceSpec } from '../../test/support/mesh-client.ts'
 import { weightedRoundRobinDefaults } from '../model/cluster.ts'
+import { LoadMeter } from '../orca/load-meter.ts'
+import { grpcLoadInterceptor } from './report-load.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {
@@ -67,6 +69,24 @@ describe('calls of gRPC', () => {
     const seen = { busy: 0, idle: 0 }
     for (let i = 0; i < 100; i++) seen[(await ask(client)).text as keyof typeof seen]++
     expect(seen).toEqual({ busy: 20, idle: 80 })
+  })
+
+  it('bring what a server measures of itself, where it has the interceptor', async () => {
+    let now = 0
+    const loop = () => ({ idle: 0, active: 0, utilization: 0.5 })
+    const meter = new LoadMeter({ now: () => now }, { cpuMs: () => 0, loop })
+    const server = await serveRaw(answering('ok'), { interceptors: [grpcLoadInterceptor(meter)] })
+    closing.push(() => server.close())
+    const lb = { ...weightedRoundRobinDefaults, blackoutMs: 0 }
+    const { engine, client: clientOf } = mesh({ endpoints: [server.port], cluster: { lb } })
+    const client = clientOf()
+    const [cluster] = engine.clusters.values()
+    for (let i = 0; i < 4; i++) expect((await ask(client)).text).toBe('ok')
+    expect(cluster!.hosts[0]!.load).toBeNull()
+    now = 2_000
+    await ask(client)
+    // Four calls in two seconds, at half of what the loop can take.
+    expect(cluster!.hosts[0]!.load?.latestWeight).toBe(4)
   })
 
   it('count for LRS by the status of their trailers', async () => {

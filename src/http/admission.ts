@@ -7,6 +7,7 @@ import { Rejection, rejections } from '../engine/rejection.ts'
 import { REPEAT_HEADER } from '../engine/retry-tree.ts'
 import type { Clock } from '../model/clock.ts'
 import { REPORT_HEADER } from '../orca/header.ts'
+import type { LoadMeter } from '../orca/load-meter.ts'
 import { callContext, noContext } from '../telemetry/context.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { EXPECTED_HEADER, PRIORITY_HEADER, priorityOf } from '../transport/hop-headers.ts'
@@ -14,7 +15,6 @@ import { getPeer } from '../transport/peer.ts'
 import { isSurplus } from '../transport/surplus.ts'
 import { UnderWay } from '../transport/under-way.ts'
 import { InboundExchange } from './inbound-exchange.ts'
-import type { LoadMeter } from './load-meter.ts'
 import { type BadHead, cleanHead, setHeader } from './request-head.ts'
 
 export interface AdmissionOptions {
@@ -113,7 +113,7 @@ export class Admission {
     const { request } = exchange
     const response = exchange.response!
     if (refusal === null) {
-      const load = this.options.meter === null ? null : this.options.meter.report()
+      const load = this.options.meter === null ? null : this.options.meter.text()
       if (load !== null) response.setHeader(REPORT_HEADER, load)
       if (exchange.seen === null) callContext.run({ ...noContext, hop: exchange }, handler, request, response)
       else this.options.telemetry!.run(exchange.seen, handler, request, response)

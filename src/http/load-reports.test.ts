@@ -5,8 +5,9 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { call, meshClient, type TestClient } from '../../test/support/mesh-client.ts'
 import { type LbSpec, weightedRoundRobinDefaults } from '../model/cluster.ts'
 import { emptyLoadReport } from '../model/load-report.ts'
-import { encodeReport } from '../orca/binary.ts'
-import { LoadMeter } from './load-meter.ts'
+import { decodeReport, encodeReport } from '../orca/binary.ts'
+import { parseReport } from '../orca/header.ts'
+import { LoadMeter } from '../orca/load-meter.ts'
 import { reportLoad } from './report-load.ts'
 
 const closing: (() => unknown)[] = []
@@ -114,21 +115,22 @@ describe('LoadMeter', () => {
       return { active, idle, utilization: total === 0 ? 0 : used / total }
     }
     const meter = new LoadMeter({ now: () => now }, { cpuMs: () => cpu, loop })
-    expect(meter.report()).toBeNull()
+    expect(meter.text()).toBeNull()
     for (const status of [200, 200, 404, 500, 0]) meter.answered(status)
     now = 999
-    expect(meter.report()).toBeNull()
+    expect(meter.text()).toBeNull()
     now = 2_000
     cpu = 500
     active = 600
     const said = 'TEXT cpu_utilization=0.25,rps_fractional=2.5,eps=1,application_utilization=0.3'
-    expect(meter.report()).toBe(said)
+    expect(meter.text()).toBe(said)
+    expect(decodeReport(meter.binary()!)).toEqual(parseReport(said))
     now = 2_999
     active = 1_599
-    expect(meter.report()).toBe(said)
+    expect(meter.text()).toBe(said)
     now = 3_000
     active = 1_600
     meter.answered(200)
-    expect(meter.report()).toBe('TEXT rps_fractional=1,application_utilization=1')
+    expect(meter.text()).toBe('TEXT rps_fractional=1,application_utilization=1')
   })
 })

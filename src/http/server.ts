@@ -5,12 +5,12 @@ import type { Inbound } from '../engine/inbound.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
 import { type Logger, silentLogger } from '../model/logger.ts'
+import { LoadMeter } from '../orca/load-meter.ts'
 import type { ServerTelemetry } from '../telemetry/server-telemetry.ts'
 import { ConnectionGate } from '../transport/connection-gate.ts'
 import { watchLoad } from '../transport/loop-lag.ts'
 import { Admission } from './admission.ts'
 import { H2Port } from './h2-port.ts'
-import { LoadMeter } from './load-meter.ts'
 
 export interface MeshServerOptions {
   /** What is enforced now; undefined = not known yet: connections wait. Asked for every connection and request. */

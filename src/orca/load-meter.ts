@@ -1,7 +1,8 @@
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 import type { Clock } from '../model/clock.ts'
-import { emptyLoadReport } from '../model/load-report.ts'
-import { formatReport } from '../orca/header.ts'
+import { emptyLoadReport, type LoadReport } from '../model/load-report.ts'
+import { encodeReport } from './binary.ts'
+import { formatReport } from './header.ts'
 
 /** What is measured over at least so long, ms. */
 const WINDOW_MS = 1_000
@@ -34,7 +35,9 @@ export class LoadMeter {
   private loop: EventLoopUtilization
   private requests = 0
   private errors = 0
-  private text: string | null = null
+  private latest: LoadReport | null = null
+  private asText: string | null = null
+  private asBytes: Buffer | null = null
 
   constructor(clock: Clock, gauges: ProcessGauges = thisProcess) {
     this.clock = clock
@@ -50,24 +53,38 @@ export class LoadMeter {
     if (status === 0 || status >= 500) this.errors++
   }
 
-  /** For the header of an answer; null = nothing is known yet. */
-  report(): string | null {
+  /** For the header of an answer over HTTP; null = nothing is known yet. */
+  text(): string | null {
+    this.look()
+    if (this.latest !== null) this.asText ??= formatReport(this.latest)
+    return this.asText
+  }
+
+  /** For the trailers of gRPC; null = nothing is known yet. */
+  binary(): Buffer | null {
+    this.look()
+    if (this.latest !== null) this.asBytes ??= encodeReport(this.latest)
+    return this.asBytes
+  }
+
+  private look(): void {
     const now = this.clock.now()
     if (now - this.at >= WINDOW_MS) this.measure(now)
-    return this.text
   }
 
   private measure(now: number): void {
     const elapsed = now - this.at
     const cpuMs = this.gauges.cpuMs()
     const loop = this.gauges.loop()
-    this.text = formatReport({
+    this.asText = null
+    this.asBytes = null
+    this.latest = {
       ...emptyLoadReport,
       cpuUtilization: (cpuMs - this.cpuMs) / elapsed,
       applicationUtilization: this.gauges.loop(this.loop).utilization,
       qps: (this.requests * 1_000) / elapsed,
       eps: (this.errors * 1_000) / elapsed,
-    })
+    }
     this.at = now
     this.cpuMs = cpuMs
     this.loop = loop
