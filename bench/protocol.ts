@@ -5,7 +5,7 @@
  * have the same connections to care for. `control` is `bare` again: what it differs by is noise. `one-pool` shows what
  * several endpoints cost by themselves. `mesh` has every feature configured on the route it takes, `mesh-off` none.
  * `mesh-routes` is `mesh` with 1,000 services, called in turn, whose routes lead to the same endpoints; `mesh-one` has the same
- * configuration in memory and calls one of them.
+ * configuration in memory, and as many objects that describe requests, and calls one of them.
  * `bare-fetch` is the platform's fetch, `mesh-fetch` that of the mesh, with the features of `mesh`.
  */
 export const variants = [

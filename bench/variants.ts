@@ -39,12 +39,12 @@ export async function createRequester(setup: ClientSetup): Promise<() => Promise
     headers,
   } as Dispatcher.RequestOptions
   const [only] = dispatchers
-  if (setup.variant === 'mesh-one') {
-    const one = { ...options, origin: `http://${serviceNames[0]}` } as Dispatcher.RequestOptions
-    return async () => (await only!.request(one)).body.text()
-  }
-  if (setup.variant === 'mesh-routes') {
-    const all = serviceNames.map((name) => ({ ...options, origin: `http://${name}` }) as Dispatcher.RequestOptions)
+  if (setup.variant === 'mesh-one' || setup.variant === 'mesh-routes') {
+    // Both have as many objects of their own to care for: they differ in the services that they call.
+    const all = serviceNames.map((name) => {
+      const called = setup.variant === 'mesh-one' ? serviceNames[0] : name
+      return { ...options, origin: `http://${called}` } as Dispatcher.RequestOptions
+    })
     let next = 0
     return async () => (await only!.request(all[next++ % all.length]!)).body.text()
   }

@@ -5,9 +5,9 @@ import type { ClusterRuntime } from './cluster.ts'
 import { type CompiledMatch, compileMatch } from './compile-match.ts'
 import { compileCors } from './cors.ts'
 import type { RequestView } from './exchange.ts'
-import { FaultGate } from './fault.ts'
+import { compileFault, type FaultGate } from './fault.ts'
 import { compileHash } from './hash-policy.ts'
-import { Hedge } from './hedge.ts'
+import { compileHedge, type Hedge } from './hedge.ts'
 import { compileMirror } from './mirror.ts'
 import type { Policy } from './policy.ts'
 import { below } from './random.ts'
@@ -31,6 +31,8 @@ export interface Rule extends CompiledMatch, CompiledAction {
 
 interface CompiledAction {
   readonly draw: Draw
+  /** What `draw` says of all requests but OPTIONS; null = it is to be asked. */
+  readonly sole: Target | null
   /** All that `draw` may draw, with their weights; for explain. */
   choices(view: RequestView): readonly Choice[]
 }
@@ -67,7 +69,7 @@ function compileAction(spec: RouteSpec, clusterOf: ClusterOf, hooksOf: HooksOf):
 
 /** The same target for all that match. */
 function always(target: (view: RequestView) => Target): CompiledAction {
-  return { draw: target, choices: (view) => [{ target: target(view), weight: 1, cluster: null }] }
+  return { draw: target, sole: null, choices: (view) => [{ target: target(view), weight: 1, cluster: null }] }
 }
 
 function compileDirect(spec: RouteSpec, status: number, body: string): (view: RequestView) => Target {
@@ -86,25 +88,27 @@ function compileForward(
 ): CompiledAction {
   const { name } = spec
   const cors = spec.cors === null ? null : compileCors(spec.cors)
-  const fault = spec.fault === null ? null : new FaultGate(spec.fault)
+  const fault = spec.fault === null ? null : compileFault(spec.fault)
   const missing = noClusterWith(missingStatus)
   const targets = clusters.map((destination): Target => {
     const cluster = clusterOf(destination.name)
     if (cluster === undefined) return { kind: 'direct', name, rejection: missing, edits: cors?.response ?? null }
     const mirror = compileMirror(spec, destination, clusterOf, (c) => gates({ ...spec, breaker: null }, c, null, null))
     const own = destination.fault
-    const faulty = own === undefined ? fault : own === null ? null : new FaultGate(own)
+    const faulty = own === undefined ? fault : own === null ? null : compileFault(own)
     return targetOf(spec, destination, cluster, { fault: faulty, mirror, hooks: hooksOf(destination.name) })
   })
   const draw = bySession(spec, clusters, targets, compileWeights(clusters, targets))
+  const sole = targets.length === 1 ? targets[0]! : null
   const choices = () => clusters.map((c, i) => ({ target: targets[i]!, weight: c.weight, cluster: c.name }))
-  if (cors === null) return { draw, choices }
+  if (cors === null) return { draw, sole, choices }
   const preflight = (view: RequestView): Target | null => {
     const rejection = cors.preflight(view)
     return rejection === null ? null : { kind: 'direct', name, rejection, edits: null }
   }
   return {
     draw: (view, random) => (view.method === 'OPTIONS' ? preflight(view) : null) ?? draw(view, random),
+    sole,
     choices(view) {
       const target = preflight(view)
       return target === null ? choices() : [{ target, weight: 1, cluster: null }]
@@ -147,7 +151,7 @@ function targetOf(
   const { name } = spec
   if (cluster.spec.kind === 'passthrough')
     return { kind: 'passthrough', name, edits: compileRouteEdits(spec, destination, spec.cors) }
-  const hedge = spec.hedge === null ? null : new Hedge(spec.hedge, cluster)
+  const hedge = spec.hedge === null ? null : compileHedge(spec.hedge, cluster)
   const gated = gates(spec, cluster, fault, hedge)
   const policies = hooks.gate === null ? gated : [hooks.gate, ...gated]
   return {
@@ -165,6 +169,9 @@ function targetOf(
     mirror,
     edits: compileRouteEdits(spec, destination, spec.cors),
     classifier: hooks.classifier,
+    idleTimeoutMs: spec.idleTimeoutMs,
+    priority: spec.priority,
+    coalesce: spec.coalesce,
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),
     spec,

@@ -38,6 +38,8 @@ export class Engine implements CallEnv, LoadSource {
   loadProbe: LoadProbe | null = null
   readonly wheel = new TimerWheel()
   snapshot: Snapshot = emptySnapshot
+  /** Another number when any `outbound` may be another one: what was found out about them is to be forgotten. */
+  edition = 0
   private readonly runtimes = new Map<string, ClusterRuntime>()
   private outbounds = new Map<string, Outbound>()
   private inbounds = new Map<string, Inbound>()
@@ -93,6 +95,7 @@ export class Engine implements CallEnv, LoadSource {
       outbounds.set(name, outbound)
     }
     this.outbounds = outbounds
+    this.edition++
     this.applyInbound(before.inbound, next.inbound)
     for (const listener of [...this.listeners]) listener()
   }
@@ -148,6 +151,7 @@ export class Engine implements CallEnv, LoadSource {
     const ends = this.hooks.events()
     this.events = joinEvents([this.given, ends, ...this.extra].filter((e) => e !== null))
     for (const [name, { spec }] of this.outbounds) this.outbounds.set(name, this.compile(name, spec))
+    this.edition++
   }
 
   /** @returns names of clusters whose gates are others now, so that routes to them must be compiled again */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { FaultAbort, FaultDelay, FaultSpec, RouteSpec } from '../model/route.ts'
 import type { CallEvents } from './events.ts'
+import { compileFault } from './fault.ts'
 import { Lab, type LabExchange } from './testing/lab.ts'
 import { breakerSpec, clusterSpec, noLimits, retrySpec, routeSpec } from './testing/specs.ts'
 
@@ -157,6 +158,13 @@ describe('an injected delay', () => {
     first.latest.answer(200)
     expect(lab.call().attempts).toEqual([])
   })
+})
+
+it('counts the delayed calls of each route by itself', () => {
+  const fault: FaultSpec = { delay: delay(100), abort: null, headers: [], maxActive: 1 }
+  expect(compileFault(fault)).not.toBe(compileFault({ ...fault }))
+  const unlimited = { ...fault, maxActive: Number.POSITIVE_INFINITY }
+  expect(compileFault(unlimited)).toBe(compileFault({ ...unlimited }))
 })
 
 describe('faults that requests ask for', () => {

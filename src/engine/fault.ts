@@ -28,7 +28,7 @@ export class FaultGate implements Policy {
   private delayed: Set<Call> | null = null
 
   constructor(spec: FaultSpec) {
-    this.spec = same(spec)
+    this.spec = spec
     this.tests = spec.headers.map(compileHeader)
     const how = spec.abort?.how
     this.fixed =
@@ -103,8 +103,12 @@ export class FaultGate implements Policy {
   }
 }
 
-/** One object for all that say the same. */
-const same = shared((spec: FaultSpec) => spec)
+/** Without a limit on how many are delayed nobody need know of the others. */
+export function compileFault(spec: FaultSpec): FaultGate {
+  return spec.maxActive === Number.POSITIVE_INFINITY ? unlimited(spec) : new FaultGate(spec)
+}
+
+const unlimited = shared((spec: FaultSpec) => new FaultGate(spec))
 
 /** One delayed call. */
 class Delay extends TimerNode {

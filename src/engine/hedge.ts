@@ -4,6 +4,7 @@ import type { ClusterRuntime } from './cluster.ts'
 import { Latencies } from './latencies.ts'
 import { Kind, type Outcome } from './outcome.ts'
 import type { Policy } from './policy.ts'
+import { shared } from './shared.ts'
 import { TimerNode } from './time.ts'
 
 /** When the next try of a call is started beside those in flight. As a policy it learns how long answers take. */
@@ -12,9 +13,9 @@ export class Hedge implements Policy {
   /** null = the delay is fixed, nothing is learnt. */
   private readonly latencies: Latencies | null
 
-  constructor(spec: HedgeSpec, cluster: ClusterRuntime) {
+  constructor(spec: HedgeSpec, latencies: Latencies | null) {
     this.spec = spec
-    this.latencies = spec.delayMs === null && spec.percentile !== null ? latenciesOf(cluster) : null
+    this.latencies = latencies
   }
 
   /** ms from the start of a try; Infinity = not by time, or too little is known. */
@@ -38,6 +39,12 @@ export class Hedge implements Policy {
     this.latencies?.record(elapsedMs, now)
   }
 }
+
+export function compileHedge(spec: HedgeSpec, cluster: ClusterRuntime): Hedge {
+  return spec.delayMs === null && spec.percentile !== null ? new Hedge(spec, latenciesOf(cluster)) : unlearned(spec)
+}
+
+const unlearned = shared((spec: HedgeSpec) => new Hedge(spec, null))
 
 /** The wait for the next try of one call. */
 export class HedgeTimer extends TimerNode {

@@ -47,19 +47,32 @@ export function compileMirror(
 ): Mirror | null {
   const mirrors = spec.mirrors.filter((mirror) => mirror.perMillion > 0)
   if (mirrors.length === 0) return null
-  const shadows = mirrors.map((mirror) => {
+  return mirrors.reduceRight<OneMirror | null>((next, mirror) => {
     const { cluster: name, perMillion, compare, maxBodyBytes } = mirror
     const cluster = clusterOf(name)
     const known = cluster !== undefined && cluster.spec.kind !== 'passthrough'
     const route = known ? shadowRoute(spec, destination, mirror, cluster, gates(cluster)) : null
-    return { perMillion, shadow: { cluster: name, route, compare, maxBodyBytes } satisfies Shadow }
-  })
-  return {
-    start(call) {
-      for (const { perMillion, shadow } of shadows)
-        if (perMillion >= 1_000_000 || below(call.env.random, 1_000_000) < perMillion)
-          call.exchange.shadow?.(shadow, call)
-    },
+    return new OneMirror(perMillion, { cluster: name, route, compare, maxBodyBytes }, next)
+  }, null)
+}
+
+/** One mirror of a route, and those after it. Calls that are not drawn look at this object alone. */
+class OneMirror implements Mirror {
+  private readonly perMillion: number
+  private readonly shadow: Shadow
+  private readonly next: OneMirror | null
+
+  constructor(perMillion: number, shadow: Shadow, next: OneMirror | null) {
+    this.perMillion = perMillion
+    this.shadow = shadow
+    this.next = next
+  }
+
+  start(call: Call, now: number): void {
+    const { perMillion } = this
+    if (perMillion >= 1_000_000 || below(call.env.random, 1_000_000) < perMillion)
+      call.exchange.shadow?.(this.shadow, call)
+    this.next?.start(call, now)
   }
 }
 
@@ -84,10 +97,13 @@ function shadowRoute(
     hedge: null,
     mirror: null,
     classifier: null,
+    idleTimeoutMs: spec.idleTimeoutMs,
+    // Where there is too much to do, copies go first.
+    priority: 'SHEDDABLE',
+    coalesce: null,
     edits: shadowEdits(compileRouteEdits(spec, destination, null), mirror.shadowSuffix),
     policies,
     onOutcome: policies.filter((p) => p.outcome !== undefined),
-    // Where there is too much to do, copies go first.
     spec: { ...spec, retry: null, hedge: null, priority: 'SHEDDABLE' },
   }
 }

@@ -1,15 +1,11 @@
 import type { Random } from '../model/clock.ts'
 import type { VirtualHost } from '../model/route.ts'
 import type { ListenerSpec } from '../model/snapshot.ts'
-import { endOfPath } from './compile-match.ts'
 import { type ClusterOf, compileRule, type HooksOf, type Rule } from './compile-route.ts'
 import type { RequestView } from './exchange.ts'
-import { rejections } from './rejection.ts'
 import type { Target } from './route.ts'
-import { RuleList } from './rule-list.ts'
+import { noRules, RuleList } from './rule-list.ts'
 import { DomainIndex, nameOf } from './virtual-host.ts'
-
-const nowhere: Target = { kind: 'direct', name: '', rejection: rejections.noRoute, edits: null }
 
 /** A virtual host as one of its domains finds it. */
 export interface DomainRules {
@@ -25,7 +21,7 @@ export class Outbound {
   private readonly hosts = new DomainIndex<DomainRules>()
   /** Most listeners are called by one name. */
   private authority = ''
-  private found: DomainRules | undefined
+  private found: RuleList = noRules
 
   constructor(spec: ListenerSpec, clusterOf: ClusterOf, hooksOf?: HooksOf) {
     this.spec = spec
@@ -39,14 +35,16 @@ export class Outbound {
   /** Where a request goes: the first rule that matches, one of its targets by weight. */
   match(view: RequestView, random: Random): Target {
     const { authority } = view
-    if (authority !== this.authority || this.found === undefined) {
-      this.found = this.hosts.find(nameOf(authority))
+    if (authority !== this.authority || this.found === noRules) {
+      this.found = this.listFor(authority)
       this.authority = authority
     }
-    const { found } = this
-    if (found === undefined) return nowhere
-    const path = view.path.slice(0, endOfPath(view.path))
-    return found.list.first(view, path, random)?.draw(view, random) ?? nowhere
+    return this.found.target(view, random)
+  }
+
+  /** What decides where requests to an authority go; the same for as long as this table is in force. */
+  listFor(authority: string): RuleList {
+    return this.rulesFor(authority)?.list ?? noRules
   }
 
   /** The rules that an authority is matched against; for explain. */

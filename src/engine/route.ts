@@ -1,5 +1,5 @@
 import type { Hash64 } from '../match/hash64.ts'
-import type { RouteSpec } from '../model/route.ts'
+import type { CoalesceSpec, Priority, RouteSpec } from '../model/route.ts'
 import type { Classifier } from './app-hooks.ts'
 import type { Call } from './call.ts'
 import type { ClusterRuntime } from './cluster.ts'
@@ -37,6 +37,10 @@ export interface Route {
   readonly edits: RouteEdits | null
   /** The app's own judgement of answers; null = their status says it. */
   readonly classifier: Classifier | null
+  /** As {@link RouteSpec} has them: what every call asks for stands here, in what is in the processor's cache anyway. */
+  readonly idleTimeoutMs: RouteSpec['idleTimeoutMs']
+  readonly priority: Priority | null
+  readonly coalesce: CoalesceSpec | null
   /** In the order in which they are asked. */
   readonly policies: readonly Policy[]
   /** Those of `policies` that learn. */

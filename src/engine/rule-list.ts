@@ -1,10 +1,17 @@
 import type { Random } from '../model/clock.ts'
-import type { MatchTest } from './compile-match.ts'
+import { endOfPath, type MatchTest } from './compile-match.ts'
 import type { Rule } from './compile-route.ts'
 import type { RequestView } from './exchange.ts'
+import { rejections } from './rejection.ts'
+import type { Target } from './route.ts'
+import { sharedList } from './shared.ts'
 
 /** With fewer exact paths than this an index costs more than it saves. */
 const WORTH_AN_INDEX = 8
+
+const nowhere: Target = { kind: 'direct', name: '', rejection: rejections.noRoute, edits: null }
+
+const listOf = sharedList<MatchTest>()
 
 /**
  * Finds the first rule that matches. Large tables mostly ask for exact paths: of those only the ones of the request's path are
@@ -14,6 +21,8 @@ export class RuleList {
   private readonly rules: readonly Rule[]
   /** Of the rules, in their order: those that do not match are not looked at. */
   private readonly tests: readonly MatchTest[]
+  /** Of the rules, see {@link Rule.sole}. */
+  private readonly soles: readonly (Target | null)[]
   /** Indexes of the rules for one exact path, ascending; null = no index. */
   private readonly byPath: ReadonlyMap<string, readonly number[]> | null
   /** Indexes of all other rules, ascending. */
@@ -21,7 +30,8 @@ export class RuleList {
 
   constructor(rules: readonly Rule[]) {
     this.rules = rules
-    this.tests = rules.map((rule) => rule.matches)
+    this.tests = listOf(rules.map((rule) => rule.matches))
+    this.soles = rules.map((rule) => rule.sole)
     const byPath = new Map<string, number[]>()
     const others: number[] = []
     rules.forEach(({ spec: { match } }, i) => {
@@ -34,20 +44,36 @@ export class RuleList {
     this.others = others
   }
 
+  /** Where a request goes: the first rule that matches, one of its targets by weight. */
+  target(view: RequestView, random: Random): Target {
+    const at = this.indexOf(view, view.path.slice(0, endOfPath(view.path)), random)
+    if (at < 0) return nowhere
+    const sole = this.soles[at]!
+    return sole !== null && view.method !== 'OPTIONS' ? sole : this.rules[at]!.draw(view, random)
+  }
+
   /** @param path without query */
   first(view: RequestView, path: string, random: Random): Rule | undefined {
-    const { rules, tests, byPath, others } = this
+    return this.rules[this.indexOf(view, path, random)]
+  }
+
+  /** -1 = no rule matches. */
+  private indexOf(view: RequestView, path: string, random: Random): number {
+    const { tests, byPath, others } = this
     if (byPath === null) {
-      for (let i = 0; i < tests.length; i++) if (tests[i]!(view, path, random)) return rules[i]
-      return undefined
+      for (let i = 0; i < tests.length; i++) if (tests[i]!(view, path, random)) return i
+      return -1
     }
     const exact = byPath.get(path) ?? none
     for (let e = 0, o = 0; e < exact.length || o < others.length; ) {
       const next = o === others.length || (e < exact.length && exact[e]! < others[o]!) ? exact[e++]! : others[o++]!
-      if (tests[next]!(view, path, random)) return rules[next]
+      if (tests[next]!(view, path, random)) return next
     }
-    return undefined
+    return -1
   }
 }
 
 const none: readonly number[] = []
+
+/** Of an authority without any rules. */
+export const noRules: RuleList = new RuleList([])

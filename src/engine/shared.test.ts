@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { shared } from './shared.ts'
+import { shared, sharedList } from './shared.ts'
 
 it('compiles specs of equal content once', () => {
   let compiled = 0
@@ -24,4 +24,17 @@ it('forgets when it has seen very many', () => {
   for (let n = 1; n <= 2_000; n++) expect(compile({ n }).n).toBe(n)
   expect(compile({ n: 0 })).toEqual(first)
   expect(compile({ n: 0 })).not.toBe(first)
+})
+
+it('knows lists of the same objects, in the same order', () => {
+  const [a, b] = [{}, {}]
+  const listOf = sharedList<object>()
+  const known = listOf([a, b])
+  expect(listOf([a, b])).toBe(known)
+  for (const other of [[b, a], [a], [], [a, b, a], [a, {}]]) {
+    expect(listOf(other)).toEqual(other)
+    expect(listOf(other)).not.toBe(known)
+  }
+  const long = Array.from({ length: 100 }, () => a)
+  expect(listOf(long)).toBe(long)
 })

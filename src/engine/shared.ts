@@ -21,6 +21,33 @@ export function shared<S, T extends object | null>(compile: (spec: S) => T): (sp
   }
 }
 
+/** Longer lists are rarely the same, and looking for them takes longer. */
+const MAX_LENGTH = 64
+
+interface Shelf<T extends object> {
+  list: readonly T[] | null
+  readonly next: WeakMap<T, Shelf<T>>
+}
+
+/** One list for all that hold the same objects in the same order. Keeps none of them alive. */
+export function sharedList<T extends object>(): (list: readonly T[]) => readonly T[] {
+  const root: Shelf<T> = { list: null, next: new WeakMap() }
+  return (list) => {
+    if (list.length > MAX_LENGTH) return list
+    let shelf = root
+    for (const item of list) {
+      let next = shelf.next.get(item)
+      if (next === undefined) {
+        next = { list: null, next: new WeakMap() }
+        shelf.next.set(item, next)
+      }
+      shelf = next
+    }
+    shelf.list ??= list
+    return shelf.list
+  }
+}
+
 /** JSON has no words for these: Infinity must not look like null, nor absent like null. */
 function distinct(_key: string, value: unknown): unknown {
   if (value === undefined) return '\0undefined'

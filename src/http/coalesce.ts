@@ -30,7 +30,7 @@ export class Coalescer {
 
   /** @returns true = it waits for the answer to another */
   joins(exchange: HttpExchange, engine: Engine, route: Route): boolean {
-    const spec = route.spec.coalesce!
+    const spec = route.coalesce!
     const key = keyOf(exchange, spec)
     // A hook of the app may make of two equal requests two different ones.
     if (key === null || hasGate(route)) return false

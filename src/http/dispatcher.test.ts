@@ -553,6 +553,28 @@ describe('snapshots', () => {
     expect((await waiting).status).toBe(200)
   })
 
+  it('and code of the app are heeded by the next call to an origin that was called before', async () => {
+    const { port } = await serve(echo)
+    const { dispatcher, engine } = client({ payments: { endpoints: [port] } })
+    const said = async () => JSON.parse((await call(dispatcher, 'http://payments/')).text)
+    expect((await said()).headers['x-app']).toBeUndefined()
+    const remove = engine.use({
+      name: 'app',
+      onRequest(request) {
+        request.setHeader('x-app', '1')
+        return undefined
+      },
+    })
+    expect((await said()).headers['x-app']).toBe('1')
+    remove()
+    expect((await said()).headers['x-app']).toBeUndefined()
+    const action = { kind: 'direct', status: 418, body: '{}' } as const
+    engine.apply(snapshotOf({ payments: { endpoints: [port], route: { action } } }))
+    expect((await call(dispatcher, 'http://payments/')).status).toBe(418)
+    engine.apply({ ...emptySnapshot, absent: new Set(['payments']) })
+    expect((await call(dispatcher, 'http://payments/')).status).toBe(502)
+  })
+
   it('let a call that waited go on in the context of whoever made it', async () => {
     const { port } = await serve(echo)
     const store = new AsyncLocalStorage<string>()

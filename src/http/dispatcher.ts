@@ -4,6 +4,7 @@ import type { Engine } from '../engine/engine.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import { Rejection } from '../engine/rejection.ts'
 import type { Route } from '../engine/route.ts'
+import type { RuleList } from '../engine/rule-list.ts'
 import type { TimerWheel } from '../engine/time.ts'
 import type { IdentityState } from '../identity/identity-state.ts'
 import type { Clock } from '../model/clock.ts'
@@ -51,8 +52,18 @@ const noConfiguration = new Rejection({
   body: 'the configuration of this host did not arrive in time: is the control plane reachable?',
 })
 
-/** Origins whose authority is remembered; more than that and they are forgotten together. */
+/** Origins that are remembered; more than that and they are forgotten together. */
 const MAX_ORIGINS = 10_000
+
+/** All that is to be known of an origin in one place: a call to one of a thousand services finds little of them in the processor's cache. */
+interface Origin {
+  /** Lower case, with the port when one is given; null = no business of the mesh. */
+  readonly authority: string | null
+  /** null = nothing is known. */
+  readonly rules: RuleList | null
+}
+
+const foreign: Origin = { authority: null, rules: null }
 
 /**
  * An undici Dispatcher whose every call goes through the mesh: for `undici.request(url, { dispatcher })`, `stream`,
@@ -77,7 +88,9 @@ export class MeshDispatcher extends Dispatcher {
   private readonly stopListening: () => void
   private readonly links = new Set<HttpHostLink>()
   private readonly forgetLink = (link: HttpHostLink) => this.links.delete(link)
-  private readonly authorities = new Map<string, string | null>()
+  private readonly origins = new Map<string, Origin>()
+  /** Of the engine's tables, which `origins` is about. */
+  private edition = -1
   private readonly underWay = new UnderWay<HttpExchange>()
   private readonly held: HeldCalls<HttpExchange>
   private state: 'open' | 'closing' | 'closed' = 'open'
@@ -113,10 +126,9 @@ export class MeshDispatcher extends Dispatcher {
       handler.onResponseError?.(noController, error)
       return false
     }
-    const authority = options.method === 'CONNECT' ? null : this.authorityOf(options.origin)
-    const outbound = authority === null ? undefined : this.engine.outbound(authority)
+    const { authority, rules } = options.method === 'CONNECT' ? foreign : this.originOf(options.origin)
     if (authority === null) return this.passOn('', options, handler)
-    if (outbound === undefined && this.engine.isAbsent(authority)) {
+    if (rules === null && this.engine.isAbsent(authority)) {
       if (this.dialAbsent) return this.passOn(authority, options, handler)
       return this.refuse(authority, options, handler)
     }
@@ -129,8 +141,8 @@ export class MeshDispatcher extends Dispatcher {
     }
     this.enter(exchange)
     if (!exchange.begin()) return true
-    if (outbound === undefined) this.hold(exchange)
-    else exchange.run(this.engine, outbound)
+    if (rules === null) this.hold(exchange)
+    else exchange.run(this.engine, rules)
     return true
   }
 
@@ -140,7 +152,7 @@ export class MeshDispatcher extends Dispatcher {
       const outbound = this.engine.outbound(authority)
       if (outbound === undefined && !this.engine.isAbsent(authority)) continue
       this.held.release(authority, (exchange) => {
-        if (outbound !== undefined) exchange.run(this.engine, outbound)
+        if (outbound !== undefined) exchange.run(this.engine, outbound.listFor(authority))
         else if (this.dialAbsent) this.relay(exchange)
         else exchange.reply(rejectionReply(notInMesh))
       })
@@ -246,15 +258,22 @@ export class MeshDispatcher extends Dispatcher {
     return true
   }
 
-  /** The authority of an `http:` origin, lower case, with the port when one is given; null = no business of the mesh. */
-  private authorityOf(origin: string | URL | undefined): string | null {
+  private originOf(origin: string | URL | undefined): Origin {
+    const { engine, origins } = this
     const text = typeof origin === 'string' ? origin : (origin?.origin ?? '')
-    const known = this.authorities.get(text)
-    if (known !== undefined) return known
-    if (this.authorities.size >= MAX_ORIGINS) this.authorities.clear()
-    const authority = parseAuthority(text)
-    this.authorities.set(text, authority)
-    return authority
+    if (this.edition !== engine.edition) {
+      this.edition = engine.edition
+      origins.clear()
+    }
+    let known = origins.get(text)
+    if (known === undefined) {
+      if (origins.size >= MAX_ORIGINS) origins.clear()
+      const authority = parseAuthority(text)
+      known =
+        authority === null ? foreign : { authority, rules: engine.outbound(authority)?.listFor(authority) ?? null }
+      origins.set(text, known)
+    }
+    return known
   }
 
   private watchIdentity(): () => void {
@@ -276,6 +295,7 @@ export class MeshDispatcher extends Dispatcher {
 
 const noController = null as unknown as Dispatcher.DispatchController
 
+/** null = it is none of `http:`. */
 function parseAuthority(origin: string): string | null {
   if (!URL.canParse(origin)) return null
   const url = new URL(origin)

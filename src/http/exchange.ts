@@ -8,10 +8,10 @@ import type { Engine } from '../engine/engine.ts'
 import type { Exchange } from '../engine/exchange.ts'
 import type { HostRuntime } from '../engine/host.ts'
 import type { Shadow } from '../engine/mirror.ts'
-import type { Outbound } from '../engine/outbound.ts'
 import type { Rejection } from '../engine/rejection.ts'
 import type { RetryTree } from '../engine/retry-tree.ts'
 import type { PassthroughTarget, Route } from '../engine/route.ts'
+import type { RuleList } from '../engine/rule-list.ts'
 import type { Priority } from '../model/route.ts'
 import { callContext, type Hop } from '../telemetry/context.ts'
 import type { AnswerDigest } from './answer-digest.ts'
@@ -119,7 +119,7 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   private get idleMs(): number {
     if (this.call === null) return Number.POSITIVE_INFINITY
     const { route, cluster } = this.call
-    return route.spec.idleTimeoutMs ?? cluster.spec.idleTimeoutMs
+    return route.idleTimeoutMs ?? cluster.spec.idleTimeoutMs
   }
 
   get sourceAddress(): string | undefined {
@@ -176,11 +176,10 @@ export class HttpExchange implements Exchange, Dispatcher.DispatchController {
   }
 
   /** Configuration is there: on with it. */
-  run(engine: Engine, outbound: Outbound): void {
-    const target = outbound.match(this, engine.random)
+  run(engine: Engine, rules: RuleList): void {
+    const target = rules.target(this, engine.random)
     if (target.kind === 'route') {
-      const { coalesce } = target.spec
-      if (coalesce === null || !this.dispatcher.coalescer.joins(this, engine, target)) this.runOn(engine, target)
+      if (target.coalesce === null || !this.dispatcher.coalescer.joins(this, engine, target)) this.runOn(engine, target)
     } else if (target.kind === 'direct') {
       engine.events?.localReply?.(this, target, engine.clock.now())
       const view = { request: this, call: null, response: null, routeName: target.name }

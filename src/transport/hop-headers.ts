@@ -20,7 +20,7 @@ export function tellPeer(headers: string[], attempt: Attempt): void {
   const { call } = attempt
   if (attempt.number > 1) headers.push(ATTEMPT_HEADER, String(attempt.number))
   if (call.repeats > 0 || call.exchange.tree?.repeated === true) headers.push(REPEAT_HEADER, '1')
-  const priority = call.exchange.priority ?? call.route.spec.priority
+  const priority = call.exchange.priority ?? call.route.priority
   if (priority !== null && priority !== 'DEFAULT') headers.push(PRIORITY_HEADER, priority)
 }
 
