@@ -205,6 +205,12 @@ describe('backends', () => {
     },
   )
 
+  it('says which does not exist', () => {
+    const table = routesFor(route('- matches: [{}]\n  backendRefs: [{name: nobody, port: 80}]'))
+    const body = 'rule default.payments.0 has no backend: Service default/nobody does not exist'
+    expect(routeOf(table, {})?.action).toEqual({ kind: 'direct', status: 500, body })
+  })
+
   it('the share of one that does not exist is answered with 500', () => {
     const backends =
       '[{name: v1, port: 80, weight: 3}, {name: nobody, port: 80}, {group: x.io, kind: Y, name: z, weight: 4}]'

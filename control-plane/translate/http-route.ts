@@ -84,8 +84,12 @@ function plansOf(
   const explained = [...notes, ...missing]
   const failed: RoutePlan = {
     ...common,
-    // UNAVAILABLE in the words of gRPC.
-    answer: { kind: 'direct', status: route.kind === 'HTTPRoute' ? 500 : 503, body: '' },
+    // UNAVAILABLE in the words of gRPC, with the body as its message.
+    answer: {
+      kind: 'direct',
+      status: route.kind === 'HTTPRoute' ? 500 : 503,
+      body: `rule ${name} has no backend${missing.length === 0 ? '' : `: ${missing.join(', ')}`}`,
+    },
     actions: { ...noActions, headers: joinEdits({ request: [], response: edits.response }) },
     notes: explained,
   }

@@ -195,6 +195,14 @@ export const rejections = {
     details: 'inbound_policy_missing',
     body: 'this server has no policy',
   }),
+  /** A call by a port that the app opened by itself: nobody knows who makes it. Fails closed. */
+  strayPort: new Rejection({
+    status: 503,
+    grpcStatus: UNAVAILABLE,
+    flag: 'NC',
+    details: 'port_not_in_mesh',
+    body: 'the mesh did not open this port: the server must use mesh.grpc.listen() and not bindAsync()',
+  }),
   /** A server that ends: nothing was begun, so it may be sent elsewhere whatever it is. */
   closing: new Rejection({
     status: 503,

@@ -195,6 +195,17 @@ describe('a client of grpc-js in the mesh', () => {
     expect(made.warned.join()).toContain('grpc.service_config')
   })
 
+  it('refuses what can name no service, and what is no client class', () => {
+    const made = mesh({ endpoints: [] })
+    const bad = ['', 'http://payments/', 'a/b', 'payments:grpc', 'payments:99999', 'payments:0', 'two words', 5]
+    for (const target of bad)
+      expect(() => made.client(target as string), String(target)).toThrow(/^target is .*expected/)
+    for (const target of ['payments', 'dns:///payments.shop', 'payments:8080', '[::1]:80', 'xds://far/a/b'])
+      expect(() => made.client(target), target).not.toThrow()
+    for (const Class of [undefined, null, {}])
+      expect(() => made.clients.client(Class as never, 'payments')).toThrow(/expected a client class/)
+  })
+
   it('is closed: no new calls, those under way end well', async () => {
     let answer = () => {}
     const { port } = await serve({

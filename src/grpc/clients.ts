@@ -5,6 +5,7 @@ import {
   InterceptingCall,
   type Interceptor,
 } from '@grpc/grpc-js'
+import { InmeshError } from '../errors.ts'
 import type { Logger } from '../model/logger.ts'
 import { BottomCall } from './bottom-call.ts'
 import { authorityOf, MeshChannel } from './channel.ts'
@@ -48,6 +49,11 @@ export class GrpcClients {
     target: string,
     options: MeshChannelOptions & Partial<ClientOptions> = {},
   ): T {
+    if (typeof Client !== 'function')
+      throw new InmeshError(
+        'ERR_INMESH_INVALID_OPTION',
+        `the first argument of mesh.grpc.client is ${Client === null ? 'null' : `of type ${typeof Client}`}: expected a client class, as protoc, proto-loader and makeClientConstructor make them`,
+      )
     const channelOverride = this.channel(target, options)
     // The mesh encrypts by itself: these are never used.
     return new Client(target, credentials.createInsecure(), { ...options, channelOverride })
@@ -58,10 +64,11 @@ export class GrpcClients {
    * @throws InmeshError ERR_INMESH_INVALID_OPTION
    */
   channel(target: string, options: MeshChannelOptions & Readonly<Record<string, unknown>> = {}): MeshChannel {
+    const authority = checkedAuthority(target)
     const { settings, ignored } = readOptions(options, this.version)
     if (ignored.length > 0)
       this.logger.warn('options of a gRPC channel that have no effect in the mesh', { target, options: ignored })
-    return new MeshChannel(this.dispatcher, target, authorityOf(target), settings)
+    return new MeshChannel(this.dispatcher, target, authority, settings)
   }
 
   /**
@@ -87,4 +94,17 @@ export class GrpcClients {
       return new InterceptingCall(new BottomCall(made, definition) as unknown as InterceptingCall)
     }
   }
+}
+
+/** What can name no service would only be waited for. Federated names (gRFC A47) are the control plane's to understand. */
+function checkedAuthority(target: unknown): string {
+  const authority = typeof target === 'string' ? authorityOf(target) : ''
+  if (authority.startsWith('xds://')) return authority
+  const [, port] = /^(?:\[[^\s/\]]+\]|[^\s/:[\]]+)(?::([0-9]{1,5}))?$/.exec(authority) ?? ['', '0']
+  if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535))
+    throw new InmeshError(
+      'ERR_INMESH_INVALID_OPTION',
+      `target is ${JSON.stringify(target)}: expected a service of the mesh, like "payments", "payments.shop" or "payments:8080"`,
+    )
+  return authority
 }

@@ -26,7 +26,8 @@ import { startShadow } from './shadow.ts'
 
 type Headers = Record<string, string | string[] | undefined>
 type Controller = Dispatcher.DispatchController
-type RawHeaders = Controller['rawHeaders']
+// Without undefined: apps whose compiler tells absent from undefined read these types, too.
+type RawHeaders = Exclude<Controller['rawHeaders'], undefined>
 
 /**
  * One request of a caller of undici: what HTTP is to the engine, and the controller that the caller holds from the first

@@ -84,7 +84,9 @@ describe('a mesh in memory', () => {
     })
     const resources = [policy({ service: 'payments', timeoutMs: 100 })]
     const same = createTestMesh({ resources: { resources }, services })
-    expect(same.explain({ url }).destinations[0]!.policies[0]!.value).toBe('100 ms to the head of the answer')
+    expect(same.explain({ url }).destinations[0]!.policies[0]!.value).toBe(
+      '100 ms to the head of the answer, none for calls of gRPC',
+    )
     const mesh = createTestMesh({ resources, services })
     for (const peer of mesh.peers('payments')) peer.hangs()
     expect(mesh.call({ url, method: 'POST' }).elapsedMs).toBeLessThanOrEqual(110)

@@ -96,7 +96,7 @@ function said(
 
 function timeoutWords({ timeoutMs, timeoutUntilHeaders }: RouteSpec): string {
   if (timeoutMs === Number.POSITIVE_INFINITY) return 'none'
-  return `${duration(timeoutMs)} ${timeoutUntilHeaders ? 'to the head of the answer' : 'to the end of the answer'}`
+  return `${duration(timeoutMs)} ${timeoutUntilHeaders ? 'to the head of the answer, none for calls of gRPC' : 'to the end of the answer'}`
 }
 
 function rewriteWords({ path, authority }: NonNullable<RouteSpec['rewrite']>): string {

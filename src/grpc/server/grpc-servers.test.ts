@@ -93,6 +93,11 @@ it('says that an address is taken', async () => {
   await expect(mesh.listen(mesh.server(), `127.0.0.1:${port}`)).rejects.toMatchObject({ code: 'EADDRINUSE' })
 })
 
+it('refuses what is no server of grpc-js', async () => {
+  for (const other of [undefined, {}, { charge() {} }])
+    await expect(meshOf().listen(other as never, 0)).rejects.toThrow(/is no Server of @grpc\/grpc-js/)
+})
+
 describe('the health service', () => {
   const raw = (bytes: Buffer) => bytes
   const named = (service: string) => Buffer.concat([Buffer.of(0x0a, service.length), Buffer.from(service)])

@@ -60,6 +60,12 @@ export class GrpcServers {
   }
 
   async listen(server: Server, address: string | number): Promise<ServedGrpc> {
+    // Not `instanceof`: an app may have a copy of grpc-js of its own.
+    if (typeof (server as Partial<Server> | undefined)?.createConnectionInjector !== 'function')
+      throw new InmeshError(
+        'ERR_INMESH_INVALID_OPTION',
+        'the first argument of mesh.grpc.listen is no Server of @grpc/grpc-js 1.12 or newer: mesh.grpc.server() makes one',
+      )
     const { host, port } = readAddress(address)
     const made: GrpcPort[] = []
     const served = this.host.serve((options) => {

@@ -36,7 +36,7 @@ class StrayCall extends ServerInterceptingCall {
 
   override start(listener: ServerListener): void {
     this.#call.start({
-      onReceiveMetadata: () => this.#call.sendStatus(statusOf(rejections.noInboundPolicy, null)),
+      onReceiveMetadata: () => this.#call.sendStatus(statusOf(rejections.strayPort, null)),
       onReceiveMessage: () => undefined,
       onReceiveHalfClose: () => undefined,
       onCancel: () => listener.onCancel(),

@@ -21,7 +21,7 @@ export function getGrpcPeer(call: { getAuthContext(): AuthContext }): Peer | und
 }
 
 /** What handlers and other interceptors are told of a caller: as grpc-js tells it, and the verified peer besides. */
-export class MeshAuthContext implements AuthContext, WithPeer {
+export class MeshAuthContext implements WithPeer {
   readonly [PEER]: Peer
   private readonly call: ServerInterceptingCallInterface
 
