@@ -26,14 +26,14 @@ import { startShadow } from './shadow.ts'
 
 type Headers = Record<string, string | string[] | undefined>
 type Controller = Dispatcher.DispatchController
-// Without undefined: apps whose compiler tells absent from undefined read these types, too.
-type RawHeaders = Exclude<Controller['rawHeaders'], undefined>
+type RawHeaders = Controller['rawHeaders']
 
 /**
  * One request of a caller of undici: what HTTP is to the engine, and the controller that the caller holds from the first
- * moment to the last, whatever becomes of the tries in between.
+ * moment to the last, whatever becomes of the tries in between. Does not say that it implements DispatchController: its types are read by apps,
+ * too, and with exactOptionalPropertyTypes it would not. Compared where it is handed out.
  */
-export class HttpExchange implements Exchange, Dispatcher.DispatchController {
+export class HttpExchange implements Exchange {
   readonly dispatcher: MeshDispatcher
   readonly options: Dispatcher.DispatchOptions
   readonly handler: Dispatcher.DispatchHandler

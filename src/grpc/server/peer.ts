@@ -20,7 +20,10 @@ export function getGrpcPeer(call: { getAuthContext(): AuthContext }): Peer | und
   return (call.getAuthContext() as WithPeer)[PEER]
 }
 
-/** What handlers and other interceptors are told of a caller: as grpc-js tells it, and the verified peer besides. */
+/**
+ * What handlers and other interceptors are told of a caller: as grpc-js tells it, and the verified peer besides. Is an AuthContext without
+ * saying so: with exactOptionalPropertyTypes, which apps may have, it would not be one.
+ */
 export class MeshAuthContext implements WithPeer {
   readonly [PEER]: Peer
   private readonly call: ServerInterceptingCallInterface
