@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { ClusterSpec } from '../model/cluster.ts'
 import type { Peer } from '../model/peer.ts'
 import type { HostConnection } from '../transport/host-connections.ts'
+import { watchReads } from '../transport/read-watch.ts'
 import type { GrpcAttempt } from './attempt.ts'
 import type { GrpcHostLink } from './host-link.ts'
 import type { Keepalive } from './options.ts'
@@ -50,6 +51,7 @@ export class GrpcSession implements HostConnection {
   private keepalive: Keepalive | null = null
   private keepaliveTimer: NodeJS.Timeout | null = null
   private bytesSeen = 0
+  private readonly unwatch: (() => void) | null
 
   constructor(link: GrpcHostLink, socket: Socket, peer: Peer | null, secure: boolean, spec: ClusterSpec) {
     this.link = link
@@ -81,6 +83,7 @@ export class GrpcSession implements HostConnection {
     })
     this.h2.once('close', () => this.closed())
     this.h2.unref()
+    this.unwatch = secure ? watchReads(socket, () => this.running > 0) : null
     const lifetime = peer === null ? Number.POSITIVE_INFINITY : Math.max(peer.notAfter - Date.now(), 0)
     if (Number.isFinite(lifetime))
       this.expiry = setTimeout(() => this.retire(), Math.min(lifetime, MAX_TIMER_MS)).unref()
@@ -180,6 +183,7 @@ export class GrpcSession implements HostConnection {
   private closed(): void {
     this.retiring = true
     this.untold = false
+    this.unwatch?.()
     for (const timer of [this.idleTimer, this.expiry, this.keepaliveTimer]) if (timer !== null) clearTimeout(timer)
     this.link.retired(this)
     this.link.closed(this)
