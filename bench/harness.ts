@@ -30,6 +30,9 @@ const BYTE_FLAGS = [
 /** One process may sit in a good or bad state of the compiler and the heap for its whole life: fewer prove nothing about CPU. */
 const MIN_EPOCHS = 4
 
+/** The longest that a round takes, by far. */
+const ANSWER_MS = 120_000
+
 export interface Plan {
   /** Fresh processes per variant. */
   readonly epochs: number
@@ -89,12 +92,13 @@ const empty = (): Samples => ({ cpuUs: [], ratio: [], plusUs: [], rps: [], p50: 
 export async function compare<V extends string>(contest: Contest<V>, control: V): Promise<Result<V>> {
   const { variants, baseOf, plan } = contest
   const samples = new Map<V, Samples>(variants.map((v) => [v, empty()]))
-  const [server, first] = await start(contest.serverFile, contest.serverSetup)
+  const [, first] = await start(contest.serverFile, contest.serverSetup)
   try {
     for (let i = 0; i < plan.epochs; i++) await epoch(contest, first, samples)
     for (let i = 0; i < plan.byteProcesses; i++) await countBytes(contest, first, samples)
   } finally {
-    server.kill()
+    // Those of a run that failed, too: as long as one lives, this process does.
+    for (const child of children) child.kill('SIGKILL')
   }
   const rows = new Map<V, Row>()
   for (const variant of variants) {
@@ -151,17 +155,28 @@ export function asJson<V extends string>(plan: Plan, { rows }: Result<V>, more: 
   return `${JSON.stringify({ machine, plan: { ...plan, concurrency: CONCURRENCY }, variants, ...more }, null, 2)}\n`
 }
 
+const children = new Set<ChildProcess>()
+
 function start(file: string, setup: object, flags: string[] = []): Promise<[ChildProcess, unknown]> {
   const child = fork(file, { execArgv: flags })
+  children.add(child)
+  child.once('exit', () => children.delete(child))
   child.send(setup)
   return reply(child).then((first) => [child, first])
 }
 
 function reply(child: ChildProcess): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const died = (code: number | null) => reject(new Error(`a process of the benchmark died with ${code}`))
+    const died = (code: number | null) => fail(`died with ${code}`)
+    const timer = setTimeout(() => fail(`did not answer for ${ANSWER_MS / 1000} s`), ANSWER_MS)
+    const fail = (what: string) => {
+      clearTimeout(timer)
+      reject(new Error(`a process of the benchmark ${what}`))
+    }
+    if (child.exitCode !== null || child.signalCode !== null) died(child.exitCode)
     child.once('exit', died)
     child.once('message', (message) => {
+      clearTimeout(timer)
       child.off('exit', died)
       resolve(message)
     })
