@@ -120,6 +120,19 @@ describe('token, status, version', () => {
 
   it('version', async () => {
     expect((await inmesh(['version'])).stdout).toMatch(/^inmesh \d+\.\d+\.\d+ \(Node v?\d/)
+    expect(await inmesh(['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) })
+  })
+
+  it('is not upset by a reader that has read enough', async () => {
+    // 50 KB and more: the pipe is closed long before all of it is written.
+    const result = await inmesh(['schema'], { readNothing: true })
+    expect(result).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('help says each default once, in words', async () => {
+    const { stdout } = await inmesh(['control-plane', '--help'])
+    expect(stdout.match(/\(default:\s+24h\)/g)).toHaveLength(1)
+    expect(stdout).not.toContain('86400000')
   })
 })
 

@@ -1,4 +1,4 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { jsonLogger, type LogLevel } from '../../src/model/logger.ts'
 import { adminTokenPath } from '../api/auth.ts'
 import { defaultDataDir, defaults } from '../options.ts'
@@ -34,28 +34,32 @@ export function controlPlaneCommand(): Command {
     .option('--domain <name>', 'of service names', defaults.domain)
     .option('--root-namespace <name>', 'whose policies hold for all namespaces', defaults.rootNamespace)
     .option('--registry-only', 'answer 502 to calls of hosts that nobody knows', false)
-    .option('--cert-ttl <duration>', 'lifetime of workload certificates (default: 24h)', duration, defaults.certTtlMs)
-    .option(
-      '--registration-grace <duration>',
-      'how long endpoints stay when their stream breaks (default: 10s)',
-      duration,
-      defaults.registrationGraceMs,
+    .addOption(time('--cert-ttl', 'lifetime of workload certificates', defaults.certTtlMs, '24h'))
+    .addOption(
+      time(
+        '--registration-grace',
+        'how long endpoints stay when their stream breaks',
+        defaults.registrationGraceMs,
+        '10s',
+      ),
     )
-    .option(
-      '--startup-grace <duration>',
-      'how long stored endpoints wait for their workloads after a start (default: 60s)',
-      duration,
-      defaults.startupGraceMs,
+    .addOption(
+      time(
+        '--startup-grace',
+        'how long stored endpoints wait for their workloads after a start',
+        defaults.startupGraceMs,
+        '60s',
+      ),
     )
     .option('--load-reports', "inmesh's own clients report what becomes of their calls, too: see inmesh loads", false)
-    .option(
-      '--load-report-interval <duration>',
-      'how often clients report (default: 10s)',
-      duration,
-      defaults.loadReportIntervalMs,
-    )
+    .addOption(time('--load-report-interval', 'how often clients report', defaults.loadReportIntervalMs, '10s'))
     .option('--log-level <level>', 'debug, info, warn or error', 'info')
     .action(runControlPlane)
+}
+
+/** `words` are the default as people write it. */
+function time(flag: string, description: string, ms: number, words: string): Option {
+  return new Option(`${flag} <duration>`, description).default(ms, words).argParser(duration)
 }
 
 async function runControlPlane(flags: Flags): Promise<void> {

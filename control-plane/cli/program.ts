@@ -12,14 +12,16 @@ import { rolloutCommand } from './rollout.ts'
 import { schemaCommand } from './schema.ts'
 import { statusCommand } from './status.ts'
 import { tokenCommand } from './token.ts'
-import { versionCommand } from './version.ts'
+import { packageVersion, versionCommand } from './version.ts'
 
 /**
  * The `inmesh` command. Returns the exit code: 0 done, 1 refused or failed (one clear line on stderr), 2 wrong usage.
  * INMESH_DEBUG=1 adds the stack.
  */
 export async function run(argv: readonly string[]): Promise<number> {
-  const program = new Command('inmesh').description('the service mesh inside your Node processes')
+  const program = new Command('inmesh')
+    .description('the service mesh inside your Node processes')
+    .version(packageVersion())
   for (const command of [
     controlPlaneCommand(),
     applyCommand(),

@@ -12,10 +12,14 @@ export interface Finished {
 
 type Env = Readonly<Record<string, string | undefined>>
 
-/** Runs `inmesh` with these arguments to its end. */
-export async function inmesh(args: readonly string[], options: { env?: Env; stdin?: string } = {}): Promise<Finished> {
+/** Runs `inmesh` with these arguments to its end. `readNothing`: its stdout is closed at once. */
+export async function inmesh(
+  args: readonly string[],
+  options: { env?: Env; stdin?: string; readNothing?: boolean } = {},
+): Promise<Finished> {
   const child = start(args, options.env)
   const output = collect(child)
+  if (options.readNothing === true) child.stdout!.destroy()
   child.stdin!.end(options.stdin ?? '')
   const [code] = await once(child, 'close')
   return { code, ...output }

@@ -39,7 +39,7 @@ const noConfiguration = new Rejection({
   grpcStatus: Status.UNAVAILABLE,
   flag: 'NC',
   details: 'configuration_timeout',
-  body: 'the configuration of this service did not arrive in time: is the control plane reachable?',
+  body: 'the configuration of this service did not arrive in time: is the control plane reachable, and does it know this service?',
 })
 
 /** The gRPC calls that this process makes: those that wait for configuration, those under way, and the connections of all. */

@@ -49,7 +49,7 @@ const noConfiguration = new Rejection({
   grpcStatus: 14,
   flag: 'NC',
   details: 'configuration_timeout',
-  body: 'the configuration of this host did not arrive in time: is the control plane reachable?',
+  body: 'the configuration of this host did not arrive in time: is the control plane reachable, and does it know this host?',
 })
 
 /** Origins that are remembered; more than that and they are forgotten together. */

@@ -95,7 +95,9 @@ it('says that an address is taken', async () => {
 
 it('refuses what is no server of grpc-js', async () => {
   for (const other of [undefined, {}, { charge() {} }])
-    await expect(meshOf().listen(other as never, 0)).rejects.toThrow(/is no Server of @grpc\/grpc-js/)
+    await expect(meshOf().listen(other as never, 0)).rejects.toThrow(/no Server of @grpc\/grpc-js/)
+  const foreign = { bindAsync() {}, createConnectionInjector() {} }
+  await expect(meshOf().listen(foreign as never, 0)).rejects.toThrow(/another copy of @grpc\/grpc-js/)
 })
 
 describe('the health service', () => {

@@ -60,11 +60,10 @@ export class GrpcServers {
   }
 
   async listen(server: Server, address: string | number): Promise<ServedGrpc> {
-    // Not `instanceof`: an app may have a copy of grpc-js of its own.
-    if (typeof (server as Partial<Server> | undefined)?.createConnectionInjector !== 'function')
+    if (!(server instanceof Server))
       throw new InmeshError(
         'ERR_INMESH_INVALID_OPTION',
-        'the first argument of mesh.grpc.listen is no Server of @grpc/grpc-js 1.12 or newer: mesh.grpc.server() makes one',
+        `the first argument of mesh.grpc.listen is ${noServer(server)}`,
       )
     const { host, port } = readAddress(address)
     const made: GrpcPort[] = []
@@ -88,6 +87,12 @@ export class GrpcServers {
     this.ports.set(server, ports)
     if (ports === 0) this.health.get(server)?.endWatches()
   }
+}
+
+function noServer(given: unknown): string {
+  return typeof (given as Partial<Server> | null | undefined)?.bindAsync === 'function'
+    ? 'of another copy of @grpc/grpc-js than the one of inmesh ("npm ls @grpc/grpc-js" shows them): use one version, or mesh.grpc.server()'
+    : 'no Server of @grpc/grpc-js: mesh.grpc.server() makes one'
 }
 
 function listening({ server }: GrpcPort, port: number, host: string | undefined): Promise<void> {
