@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest'
 import type { HeaderMatch } from '../model/match.ts'
 import type { PathMatch, QueryMatch, RouteMatch } from '../model/route.ts'
 import { Outbound } from './outbound.ts'
+import type { Route } from './route.ts'
 import { Dice } from './testing/dice.ts'
 import { Lab } from './testing/lab.ts'
-import { clusterSpec, everyPath, listenerSpec, routeSpec } from './testing/specs.ts'
+import { breakerSpec, clusterSpec, everyPath, listenerSpec, routeSpec } from './testing/specs.ts'
 
 const { random } = new Dice(3, 3)
 
@@ -138,6 +139,27 @@ describe('a forwarding route', () => {
     const { engine } = lab
     expect(engine.outbound('svc')!.match(request('/ab'), random).name).toBe('a')
     expect(engine.outbound('svc')!.match(request('/b'), random)).toMatchObject({ rejection: { flag: 'NR' } })
+  })
+
+  it('shares with others of its cluster what keeps no state of its own, and nothing that says its name', () => {
+    const lab = new Lab()
+    const edited = (name: string, value: string) => {
+      const request = [{ kind: 'set' as const, name: 'x-a', value, keepEmpty: false }]
+      const match = { ...everyPath, path: path('exact', `/${name}`) }
+      return routeSpec('c', { name, match, headers: { request, response: [] } })
+    }
+    lab.apply([clusterSpec('c', { breaker: breakerSpec() })], [edited('a', '1'), edited('b', '1')])
+    const routeOf = (asked: string) => lab.engine.outbound('svc')!.match(request(asked), random) as Route
+    const [a, b] = [routeOf('/a'), routeOf('/b')]
+    expect(a.policies).toHaveLength(1)
+    expect([a.policies, a.onOutcome]).toEqual([b.policies, b.onOutcome])
+    expect(a.policies).toBe(b.policies)
+    lab.apply([clusterSpec('c')], [edited('a', '%ROUTE_NAME%'), edited('b', '%ROUTE_NAME%')])
+    for (const name of ['a', 'b']) {
+      const headers = ['host', 'svc']
+      routeOf(`/${name}`).edits!.request(headers, request('/'), null)
+      expect(headers).toEqual(['host', 'svc', 'x-a', name])
+    }
   })
 
   it('without policies costs no policies', () => {

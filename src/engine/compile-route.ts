@@ -9,7 +9,7 @@ import { compileFault, type FaultGate } from './fault.ts'
 import { compileHash } from './hash-policy.ts'
 import { compileHedge, type Hedge } from './hedge.ts'
 import { compileMirror } from './mirror.ts'
-import type { Policy } from './policy.ts'
+import { type Policy, policyLists } from './policy.ts'
 import { below } from './random.ts'
 import { compileRedirect } from './redirect.ts'
 import { grpcStatusOf, noClusterWith, Rejection } from './rejection.ts'
@@ -153,7 +153,7 @@ function targetOf(
     return { kind: 'passthrough', name, edits: compileRouteEdits(spec, destination, spec.cors) }
   const hedge = spec.hedge === null ? null : compileHedge(spec.hedge, cluster)
   const gated = gates(spec, cluster, fault, hedge)
-  const policies = hooks.gate === null ? gated : [hooks.gate, ...gated]
+  const { policies, onOutcome } = policyLists(hooks.gate === null ? gated : [hooks.gate, ...gated])
   return {
     kind: 'route',
     name,
@@ -173,7 +173,7 @@ function targetOf(
     priority: spec.priority,
     coalesce: spec.coalesce,
     policies,
-    onOutcome: policies.filter((p) => p.outcome !== undefined),
+    onOutcome,
     spec,
   }
 }

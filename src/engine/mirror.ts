@@ -2,7 +2,7 @@ import type { MirrorSpec, RouteSpec, WeightedCluster } from '../model/route.ts'
 import type { Call } from './call.ts'
 import type { ClusterRuntime } from './cluster.ts'
 import { compileHash } from './hash-policy.ts'
-import type { Policy } from './policy.ts'
+import { type Policy, policyLists } from './policy.ts'
 import { below } from './random.ts'
 import type { Mirror, Route, RouteEdits } from './route.ts'
 import { compileRouteEdits } from './route-edits.ts'
@@ -81,8 +81,9 @@ function shadowRoute(
   destination: WeightedCluster,
   mirror: MirrorSpec,
   cluster: ClusterRuntime,
-  policies: readonly Policy[],
+  gates: readonly Policy[],
 ): Route {
+  const { policies, onOutcome } = policyLists(gates)
   return {
     kind: 'route',
     name: 'mirror',
@@ -103,7 +104,7 @@ function shadowRoute(
     coalesce: null,
     edits: shadowEdits(compileRouteEdits(spec, destination, null), mirror.shadowSuffix),
     policies,
-    onOutcome: policies.filter((p) => p.outcome !== undefined),
+    onOutcome,
     spec: { ...spec, retry: null, hedge: null, priority: 'SHEDDABLE' },
   }
 }

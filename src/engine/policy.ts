@@ -1,6 +1,8 @@
 import type { Call } from './call.ts'
 import type { Outcome } from './outcome.ts'
 import type { Rejection } from './rejection.ts'
+import type { Route } from './route.ts'
+import { sharedList } from './shared.ts'
 
 /** An `enter` that has no answer yet: the policy will call `call.resume(refusal)` exactly once, also for a call that ended. */
 export const HOLD = Symbol('hold')
@@ -21,4 +23,11 @@ export interface Policy {
   outcome?(call: Call, outcome: Outcome, now: number): void
   /** Once for every `enter` that admitted, in reverse order; also for policies without `enter`. */
   leave?(call: Call, now: number): void
+}
+
+const listOf = sharedList<Policy>()
+
+/** The policies of a route, and those of them that learn. Routes to one cluster mostly have the same ones: they share the lists. */
+export function policyLists(policies: readonly Policy[]): Pick<Route, 'policies' | 'onOutcome'> {
+  return { policies: listOf(policies), onOutcome: listOf(policies.filter((p) => p.outcome !== undefined)) }
 }

@@ -21,8 +21,11 @@ export function compileRouteEdits(
 ): RouteEdits | null {
   if (rewrite === null && headers === null && hash.length === 0 && !session && cors === null)
     if (cluster?.authority === undefined && cluster?.headers === undefined) return null
-  const own = { name, path: match.path, rewrite, headers, hash, session, cors }
-  return compileShared({ ...own, cluster: { authority: cluster?.authority, headers: cluster?.headers } })
+  const own = { path: match.path, rewrite, headers, hash, session, cors }
+  const destination = { authority: cluster?.authority, headers: cluster?.headers }
+  // Only formats can say the name: without any, routes of other names may share what is compiled.
+  const formats = JSON.stringify([headers, destination.headers]).includes('%')
+  return compileShared({ ...own, name: formats ? name : '', cluster: destination })
 }
 
 /** All of a route that its edits go by. */

@@ -6,6 +6,9 @@ export class Window {
   private readonly first = new Float64Array(BUCKETS)
   private readonly second = new Float64Array(BUCKETS)
   private at = 0
+  private slot = 0
+  /** Before this the bucket is the same one. */
+  private until = 0
   /** Sums over the window as of the last call. */
   firstSum = 0
   secondSum = 0
@@ -15,7 +18,8 @@ export class Window {
   }
 
   add(now: number, first: number, second: number): void {
-    const slot = this.advance(now) % BUCKETS
+    if (now >= this.until) this.advance(now)
+    const { slot } = this
     this.first[slot]! += first
     this.second[slot]! += second
     this.firstSum += first
@@ -23,7 +27,7 @@ export class Window {
   }
 
   /** Forgets what is older than the window. */
-  advance(now: number): number {
+  advance(now: number): void {
     const at = Math.floor(now / this.bucketMs)
     if (at - this.at >= BUCKETS) this.clear()
     else {
@@ -36,7 +40,8 @@ export class Window {
       }
     }
     if (at > this.at) this.at = at
-    return this.at
+    this.slot = this.at % BUCKETS
+    this.until = (this.at + 1) * this.bucketMs
   }
 
   clear(): void {
