@@ -87,7 +87,7 @@ describe('gRPC servers of a mesh', () => {
     const text = async () => (await orders.fetch('http://both/')).text()
     expect(await eventually(text, (answer) => answer === 'by HTTP')).toBe('by HTTP')
     for (let i = 0; i < 10; i++) expect(await text()).toBe('by HTTP')
-    const { port } = served.endpoint!
+    const { port } = served.endpoint
     for (let i = 0; i < 10; i++) expect((await ask(orders, `both:${port}`, 'unary')).code).toBe(status.OK)
   })
 
@@ -116,14 +116,14 @@ spec:
     const why = (path: string) =>
       mesh.explainInbound(
         { path, method: 'POST', principal: 'spiffe://cluster.local/ns/default/sa/orders' },
-        served.endpoint!.port,
+        served.endpoint.port,
       ).admitted
     expect([why('/test.Echo/Unary'), why('/test.Echo/Upload')]).toEqual([true, false])
   })
 
   it('take plaintext as PeerAuthentication says', async () => {
     const { served } = await serve('strict')
-    const plain = plainEcho(served.endpoint!.port)
+    const plain = plainEcho(served.endpoint.port)
     expect((await plain.ask('unary')).code).toBe(status.OK)
     await shop.plane.apply(`
 apiVersion: security.istio.io/v1
@@ -134,7 +134,7 @@ spec: { selector: { matchLabels: { app: strict } }, mtls: { mode: STRICT } }
     // The connection that stands is judged by the mode of now, and closed; a new one is cut.
     expect(await becomes(status.PERMISSION_DENIED, () => plain.ask('unary'))).toBe(status.PERMISSION_DENIED)
     expect(await becomes(status.UNAVAILABLE, () => plain.ask('unary'))).toBe(status.UNAVAILABLE)
-    const late = plainEcho(served.endpoint!.port)
+    const late = plainEcho(served.endpoint.port)
     expect((await late.ask('unary')).code).toBe(status.UNAVAILABLE)
     expect((await ask(orders, 'strict', 'unary')).code).toBe(status.OK)
     plain.client.close()

@@ -35,7 +35,7 @@ function meshOf(...specs: Partial<InboundSpec>[]): GrpcServers {
 }
 
 async function ask(served: ServedGrpc): Promise<number> {
-  const client = plainEcho(served.endpoint!.port)
+  const client = plainEcho(served.endpoint.port)
   const { code } = await client.ask('unary')
   client.client.close()
   return code
@@ -89,7 +89,7 @@ it.each(['127.0.0.1:0', ':0', 0, '0', 'localhost:0'])('listens on %j', async (ad
 
 it('says that an address is taken', async () => {
   const mesh = meshOf()
-  const { port } = (await mesh.listen(mesh.server(), '127.0.0.1:0')).endpoint!
+  const { port } = (await mesh.listen(mesh.server(), '127.0.0.1:0')).endpoint
   await expect(mesh.listen(mesh.server(), `127.0.0.1:${port}`)).rejects.toMatchObject({ code: 'EADDRINUSE' })
 })
 
@@ -109,7 +109,7 @@ describe('the health service', () => {
     const server = mesh.server()
     const health = mesh.addHealth(server)
     const served = await mesh.listen(server, '127.0.0.1:0')
-    const { client } = plainEcho(served.endpoint!.port)
+    const { client } = plainEcho(served.endpoint.port)
     closing.push(() => client.close())
     const check = (service: string) =>
       new Promise<number | string>((resolve) =>

@@ -9,8 +9,9 @@ import { GrpcPort, type GrpcPortOptions } from './port.ts'
 /** A port of this process that speaks gRPC in the mesh: registered while it listens. */
 export interface ServedGrpc {
   /** Address and port that other workloads dial. */
-  readonly endpoint: { readonly address: string; readonly port: number } | null
-  address(): AddressInfo | string | null
+  readonly endpoint: { readonly address: string; readonly port: number }
+  /** What is listened on; null after `close`. */
+  address(): AddressInfo | null
   /** Connected clients are asked to go, more and more of them over `spreadMs` (default 0); calls are served as before. */
   drain(spreadMs?: number): void
   /**
@@ -20,9 +21,15 @@ export interface ServedGrpc {
   close(options?: { graceMs?: number }): Promise<void>
 }
 
+/** A port that may not listen yet. */
+type Opening = Omit<ServedGrpc, 'endpoint' | 'address'> & {
+  readonly endpoint: ServedGrpc['endpoint'] | null
+  address(): AddressInfo | string | null
+}
+
 /** Makes ports part of a mesh. */
 export interface GrpcServerHost {
-  serve(make: (options: Omit<GrpcPortOptions, 'connections'>) => GrpcPort): ServedGrpc
+  serve(make: (options: Omit<GrpcPortOptions, 'connections'>) => GrpcPort): Opening
 }
 
 /** The servers of gRPC of one mesh. */
@@ -79,7 +86,8 @@ export class GrpcServers {
       await made[0]!.close({ graceMs: 0 })
       throw error
     }
-    return served
+    // It listens, and never on a Unix socket: what may be missing is there.
+    return served as ServedGrpc
   }
 
   private count(server: Server, change: 1 | -1): void {
