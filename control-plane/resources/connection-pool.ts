@@ -17,7 +17,7 @@ export const connectionPool = z.strictObject({
           interval: duration(0).optional(),
         })
         .optional()
-        .describe('Sockets are probed after `time`; probes and interval are those of the operating system.'),
+        .describe('Not acted on: idle sockets are probed after 60 s.'),
     })
     .optional(),
   http: z
@@ -32,7 +32,9 @@ export const connectionPool = z.strictObject({
         .default('DEFAULT')
         .describe('UPGRADE = HTTP/2 to the hosts; DEFAULT = as ServicePolicy or MeshConfig say.'),
       useClientProtocol: z.boolean().optional().describe('Not acted on: calls begin in this process.'),
-      maxConcurrentStreams: uint32.optional().describe('Requests at one time on one HTTP/2 connection.'),
+      maxConcurrentStreams: uint32
+        .optional()
+        .describe('Not acted on: an HTTP/2 connection carries up to 100 requests.'),
     })
     .optional(),
 })
