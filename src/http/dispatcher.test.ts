@@ -473,16 +473,19 @@ describe('flow of bytes', () => {
 
   it('a server that does not read holds the body back', async () => {
     let pulled = 0
+    let read: (() => unknown) | undefined
     const { dispatcher } = await clientOf((req, res) => {
-      setTimeout(() => req.on('end', () => res.end('done')).resume(), 300)
+      read = () => req.on('end', () => res.end('done')).resume()
     })
     const chunk = Buffer.alloc(64 * 1024)
     async function* body() {
       for (; pulled < 512; pulled++) yield chunk
     }
     const going = call(dispatcher, 'http://payments/', { method: 'POST', body: Readable.from(body()) })
+    await until(() => read !== undefined)
     await sleep(200)
     expect(pulled).toBeLessThan(256)
+    read!()
     expect((await going).text).toBe('done')
     expect(pulled).toBe(512)
   })
@@ -498,7 +501,7 @@ describe('flow of bytes', () => {
     const silent = await dispatcher.request({ origin: 'http://payments', path: '/', method: 'GET' })
     const begin = performance.now()
     await expect(silent.body.text()).rejects.toBeInstanceOf(errors.BodyTimeoutError)
-    expect(performance.now() - begin).toBeLessThan(2_000)
+    expect(performance.now() - begin).toBeLessThan(10_000)
     expect(performance.now() - begin).toBeGreaterThan(80)
   })
 })

@@ -285,18 +285,18 @@ describe('a host that accepts and never answers', () => {
     expect(answer.status).toBe(504)
     expect(answer.headers['x-inmesh-response-flags']).toContain('UT')
     expect(took).toBeGreaterThan(95)
-    expect(took).toBeLessThan(2_000)
+    expect(took).toBeLessThan(10_000)
     await until(() => host.open() === 0)
   })
 
   it('costs one per-try timeout, then another host answers', async () => {
     const host = await silent()
     const good = await counting()
-    const { dispatcher } = client([host.port, good.port], { retry: { perTryTimeoutMs: 60 } })
+    const { dispatcher } = client([host.port, good.port], { retry: { perTryTimeoutMs: 500 } })
     for (let i = 0; i < 4; i++) {
       const begin = performance.now()
       expect((await call(dispatcher, 'http://payments/')).status).toBe(200)
-      expect(performance.now() - begin).toBeLessThan(2_000)
+      expect(performance.now() - begin).toBeLessThan(10_000)
     }
     await until(() => host.open() === 0)
   })
@@ -304,7 +304,7 @@ describe('a host that accepts and never answers', () => {
   it('a POST that it may have read is not sent to another', async () => {
     const host = await silent()
     const good = await counting()
-    const { dispatcher } = client([host.port, good.port], { retry: { perTryTimeoutMs: 60 } })
+    const { dispatcher } = client([host.port, good.port], { retry: { perTryTimeoutMs: 500 } })
     const statuses = []
     for (let i = 0; i < 4; i++) statuses.push((await call(dispatcher, 'http://payments/', post)).status)
     expect(statuses.sort()).toEqual([200, 200, 504, 504])

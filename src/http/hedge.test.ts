@@ -40,7 +40,7 @@ async function peer(listener: RequestListener): Promise<Peer> {
 
 function client(peers: readonly Peer[], service: Partial<ServiceSpec> = {}) {
   const hedge: HedgeSpec = { delayMs: 30, percentile: null, maxHedges: 1, onTryTimeout: false }
-  const route = { hedge, timeoutMs: 2_000, ...service.route }
+  const route = { hedge, timeoutMs: 15_000, ...service.route }
   const made = meshClient({ catalog: { endpoints: peers.map((p) => p.port), ...service, route } })
   closing.push(() => made.close())
   return made
@@ -69,7 +69,7 @@ describe('a hedged call over HTTP', () => {
 
   it('is not sent twice when it is a POST, or its body is a stream', async () => {
     const peers = [await peer(silent), await peer(silent)]
-    const { dispatcher } = client(peers, { route: { timeoutMs: 200 } })
+    const { dispatcher } = client(peers, { route: { timeoutMs: 1_000 } })
     await call(dispatcher, 'http://catalog/', { method: 'POST', body: 'x' })
     await call(dispatcher, 'http://catalog/', { method: 'PUT', body: Readable.from(['x']) })
     expect(peers[0]!.requests + peers[1]!.requests).toBe(2)

@@ -138,10 +138,8 @@ describe('a server', () => {
     const other = connect(port, '127.0.0.1').on('error', () => undefined)
     other.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
     await until(() => aborted !== null)
-    const began = performance.now()
     other.destroy()
     await aborted
-    expect(performance.now() - began).toBeLessThan(1_000)
     expect(handled).toBe(2)
   })
 

@@ -176,12 +176,12 @@ describe('mutual TLS between mesh client and mesh server', () => {
     await once(silent, 'listening')
     const good = await serve()
     const { dispatcher } = client([(silent.address() as { port: number }).port, good.port], identityOf(ca, 'orders'), {
-      cluster: { connectTimeoutMs: 80 },
+      cluster: { connectTimeoutMs: 500 },
     })
     const begin = performance.now()
     for (let i = 0; i < 2; i++)
       expect((await call(dispatcher, 'http://payments/', { method: 'POST', body: 'x' })).status).toBe(200)
-    expect(performance.now() - begin).toBeLessThan(3_000)
+    expect(performance.now() - begin).toBeLessThan(9_000)
     silent.close()
   })
 

@@ -258,7 +258,7 @@ describe('a mesh server', () => {
     await once(socket, 'secureConnect')
     const begin = performance.now()
     await once(socket, 'close')
-    expect(performance.now() - begin).toBeLessThan(3_500)
+    expect(performance.now() - begin).toBeLessThan(12_000)
   })
 
   it('cuts connections whose anchor left the bundle, at once, and keeps the others', async () => {

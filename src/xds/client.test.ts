@@ -257,7 +257,7 @@ describe('the client over gRPC', () => {
     second.watchAuthority('payments')
     second.start()
     await published(2)
-    expect(performance.now() - start).toBeLessThan(3_000)
+    expect(performance.now() - start).toBeLessThan(10_000)
     expect(second.snapshot.clusters.get('c')?.endpoints[0]?.address).toBe('10.0.0.1')
     expect(second.status()).toMatchObject({ connected: false })
     expect(second.status().cacheAgeMs).toBeLessThan(60_000)

@@ -56,7 +56,8 @@ export function snapshotOf(services: Readonly<Record<string, ServiceSpec>>, more
       kind: 'eds',
       ...clusterDefaults,
       lb: { policy: 'ROUND_ROBIN' },
-      connectTimeoutMs: 1_000,
+      // Far from what a busy machine takes for its handshakes: what tests of timeouts need they say.
+      connectTimeoutMs: 10_000,
       idleTimeoutMs: 300_000,
       outlier: null,
       breaker: null,
@@ -76,7 +77,7 @@ export function snapshotOf(services: Readonly<Record<string, ServiceSpec>>, more
         fractionPerMillion: null,
       },
       action: { kind: 'forward', clusters: [{ name, weight: 1 }] },
-      timeoutMs: 5_000,
+      timeoutMs: 15_000,
       timeoutUntilHeaders: true,
       retry: service.retry === undefined ? null : { ...retryAll, ...service.retry },
       decidedBy: {},

@@ -53,7 +53,7 @@ export interface RawAnswer {
 }
 
 /** Waits until `condition` holds; for what no event announces. Fails after `ms`. */
-export async function until(condition: () => boolean, ms = 5_000): Promise<void> {
+export async function until(condition: () => boolean, ms = 15_000): Promise<void> {
   const end = performance.now() + ms
   while (!condition()) {
     if (performance.now() > end) throw new Error(`not within ${ms} ms: ${condition.toString()}`)

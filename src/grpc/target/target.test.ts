@@ -83,7 +83,7 @@ describe('targets of the mesh', () => {
     return made
   }
 
-  function echo(to: Client, text: string, metadata = new Metadata(), deadline = Date.now() + 5_000) {
+  function echo(to: Client, text: string, metadata = new Metadata(), deadline = Date.now() + 15_000) {
     return new Promise<string>((resolve, reject) => {
       to.makeUnaryRequest(service.echo.path, raw, raw, Buffer.from(text), metadata, { deadline }, (error, value) => {
         if (error === null) resolve(value!.toString())
