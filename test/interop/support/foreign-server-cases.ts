@@ -6,9 +6,10 @@ import type { ControlPlane } from '../../../control-plane/index.ts'
 import { Harness } from '../../../control-plane/testing/harness.ts'
 import { silentLogger } from '../../../src/model/logger.ts'
 import { freePorts } from '../../support/ports.ts'
-import type { Peer } from './foreign-client.ts'
-import { bootstrap } from './foreign-mesh.ts'
+import { ForeignClient, type Peer } from './foreign-client.ts'
+import { bootstrap, endpointOf } from './foreign-mesh.ts'
 import { ForeignServer } from './foreign-server.ts'
+import { inmesh } from './toolchains.ts'
 
 type Answer = { name: string } | { code: number }
 
@@ -165,6 +166,38 @@ export function describeForeignServer(peer: Peer): void {
       await becomes(other, { code: status.PERMISSION_DENIED })
       expect(await ask(friend, 'Other')).toEqual({ name: spiffeId('frontend') })
       await taken()
+    })
+
+    it("is called by inmesh's own client: who calls and who answers is verified at both ends", async () => {
+      const named = (service: string, port: number) => ({
+        ...endpointOf(service, port),
+        spiffeId: spiffeId(service),
+      })
+      const { port } = await server('met', PERMISSIVE_MTLS)
+      // The same server under the name of a service that it is not.
+      await controlPlane.store.endpoints.change([named('met', port), named('impersonated', port)], [])
+      const mutual = ['met', 'impersonated'].map(
+        (host) =>
+          `---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: ${host}, namespace: default }\n` +
+          `spec: { host: ${host}, trafficPolicy: { tls: { mode: ISTIO_MUTUAL } } }\n`,
+      )
+      const shut =
+        '---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: met, namespace: default }\n' +
+        `spec: { selector: { matchLabels: { app: met } }, action: DENY, rules: [{ from: [{ source: { principals: [cluster.local/ns/default/sa/batch] } }] }] }\n`
+      await controlPlane.apply(mutual.join('') + shut)
+      const caller = async (account: string) => {
+        const { folder } = await member(account)
+        const started = new ForeignClient(inmesh(), bootstrap(controlPlane.ports.insecureXds!, folder))
+        harness.after(() => started.kill())
+        return started
+      }
+      const [friend, banned] = await Promise.all([caller('frontend'), caller('batch')])
+      const answers = async () => (await friend.call({ target: 'xds:///met' })).answers
+      await expect.poll(answers, { timeout: 10_000 }).toEqual({ [spiffeId('frontend')]: 1 })
+      expect((await friend.call({ target: 'xds:///met', count: 50, concurrent: true })).codes).toEqual({ 0: 50 })
+      const codes = async () => (await banned.call({ target: 'xds:///met' })).codes
+      await expect.poll(codes, { timeout: 10_000 }).toEqual({ [status.PERMISSION_DENIED]: 1 })
+      expect((await friend.call({ target: 'xds:///impersonated' })).codes).toEqual({ [status.UNAVAILABLE]: 1 })
     })
 
     it('an ALLOW policy without rules lets nobody in', async () => {
