@@ -8,10 +8,10 @@ interface Handle {
 }
 
 /**
- * Sees that a broken TLS connection under node:http2 ends. node:http2 stops reading while a write is under way and starts
- * again when it is done; when the write fails because the peer has reset the connection, it does not (Node 22 to 24), nobody
- * hears of the reset, and streams without a deadline stay open for ever. Reading is started again where nothing was read
- * since the last look; on a connection that reads this does nothing.
+ * Sees that a broken TLS connection under node:http2 ends. Where the peer resets it while data comes in, reading may have
+ * stopped and is not started again (seen with Node 24.21): nobody hears of the reset, and streams without a deadline stay
+ * open for ever. Reading is started again where nothing was read since the last look; on a connection that reads this does
+ * nothing.
  *
  * @param busy whether anybody waits for it
  * @returns ends the watch

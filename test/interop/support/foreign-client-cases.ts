@@ -383,6 +383,47 @@ spec:
     await mesh.synced()
   })
 
+  it('keeps the calls of one user at one server, by the hash of a header', async () => {
+    await mesh.apply(
+      resource(
+        'DestinationRule',
+        'sticky',
+        '{ host: sticky, trafficPolicy: { loadBalancer: { consistentHash: { httpHeaderName: x-user } } } }',
+      ),
+    )
+    await mesh.serve('sticky', 'one', 'two', 'three')
+    const target = 'xds:///sticky'
+    const serversOf = async (user: number) =>
+      Object.keys((await mesh.client.call({ target, count: 5, metadata: { 'x-user': `user-${user}` } })).answers)
+    await expect.poll(async () => (await serversOf(0)).length, { timeout: 5_000 }).toBe(1)
+    const used = new Set<string>()
+    for (let user = 0; user < 20; user++) {
+      const servers = await serversOf(user)
+      expect(servers).toHaveLength(1)
+      used.add(servers[0]!)
+    }
+    // That 20 users miss one of three servers is one chance in a thousand, that they miss two none to speak of.
+    expect(used.size).toBeGreaterThanOrEqual(2)
+    await mesh.synced()
+  })
+
+  it('goes over to another service without a failed call', async () => {
+    await mesh.serve('blue', 'blue')
+    await mesh.serve('green', 'green')
+    const to = (host: string) =>
+      resource('VirtualService', 'front', `{ hosts: [blue], http: [{ route: [{ destination: { host: ${host} } }] }] }`)
+    await mesh.apply(to('blue'))
+    const target = 'xds:///blue'
+    await warm(target, ['blue'])
+    const calling = mesh.client.call({ target, durationMs: 2_000, spacingMs: 5 })
+    await mesh.apply(to('green'))
+    const { codes, answers } = await calling
+    expect(Object.keys(codes)).toEqual(['0'])
+    expect(answers.green).toBeGreaterThan(0)
+    await warm(target, ['green'])
+    await mesh.synced()
+  })
+
   it('leaves an unhealthy endpoint alone, and fails fast when none is left', async () => {
     const [good, bad] = await mesh.serve('partly', 'good', 'bad')
     const marked = (port: number) => ({ ...endpointOf('partly', port), health: 'UNHEALTHY' as const })
