@@ -14,6 +14,7 @@ import { goControlPlane } from './support/toolchains.ts'
 // Building it for the first time takes a minute or two.
 const peer = await goControlPlane()
 const missing = 'missing' in peer.start ? peer.start.missing : null
+if (missing !== null) console.log(`not run: ${peer.name} (${missing})`)
 
 const eventually = (holds: () => unknown) => vi.waitFor(holds, { timeout: 20_000, interval: 30 })
 
